@@ -1,0 +1,185 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+const (
+	batchSize = 256  // messages that a worker decodes at once
+	pullSize  = 8192 // messages in flight from the server
+	// maxFailures is how often a replay is continued without a message in between.
+	maxFailures = 5
+)
+
+// errStalled is the cause when a replica does not get on.
+var errStalled = errors.New("the server has stopped sending before the end")
+
+// Recover gives the last event of every credential, each with the state after
+// it. Fn is called by one goroutine at a time, in the order of the stream. An
+// event appended meanwhile may be given too, so a credential can come twice: the
+// later call counts. Whatever came after the highest sequence that was given is
+// what Watch gives from there.
+//
+// A message that cannot be read is told to Config.OnBad and left out. An error
+// of fn ends it and is returned.
+func (r *Record) Recover(ctx context.Context, fn func(credential.Entry) error) error {
+	const op = "read the last event of every credential"
+	info, err := r.info(ctx)
+	if err != nil {
+		return readFault(op, err)
+	}
+	if info.State.LastSeq == 0 {
+		return nil
+	}
+	return r.replay(ctx, op, info.State.LastSeq, jetstream.ConsumerConfig{
+		FilterSubject: recordFilter,
+		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+	}, fn)
+}
+
+// History gives all events of one credential, the oldest first. It calls fn as
+// Recover does.
+func (r *Record) History(ctx context.Context, name credential.Name, fn func(credential.Entry) error) error {
+	op := fmt.Sprintf("read the history of %s", name)
+	call, cancel := r.call(ctx)
+	defer cancel()
+	last, err := r.stream.GetLastMsgForSubject(call, RecordSubject(name))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	if err != nil {
+		return readFault(op, err)
+	}
+	return r.replay(ctx, op, last.Sequence, jetstream.ConsumerConfig{
+		FilterSubject: RecordSubject(name),
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+	}, fn)
+}
+
+func (r *Record) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := r.call(ctx)
+	defer cancel()
+	return r.stream.Info(ctx)
+}
+
+// batch is decoded by one worker; done is closed when entries are there.
+type batch struct {
+	readings []reading
+	entries  []credential.Entry
+	done     chan struct{}
+}
+
+// replay reads up to the sequence last, decodes on all processors and calls fn
+// in order. The end is that sequence, not "nothing is pending": the reader may
+// live on a replica that lags.
+func (r *Record) replay(ctx context.Context, op string, last uint64, cfg jetstream.ConsumerConfig, fn func(credential.Entry) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	workers := runtime.GOMAXPROCS(0)
+	work := make(chan *batch)
+	ordered := make(chan *batch, 2*workers)
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for b := range work {
+				b.entries = make([]credential.Entry, 0, len(b.readings))
+				for _, m := range b.readings {
+					if entry, ok := r.decode(m); ok {
+						b.entries = append(b.entries, entry)
+					}
+				}
+				b.readings = nil
+				close(b.done)
+			}
+		})
+	}
+	var read error // set before ordered is closed
+	group.Go(func() {
+		defer close(ordered)
+		defer close(work)
+		read = r.collect(ctx, last, cfg, work, ordered)
+	})
+	failed := deliver(ordered, fn, cancel)
+	group.Wait()
+	switch {
+	case failed != nil:
+		return failed
+	case read != nil:
+		return readFault(op, read)
+	}
+	return nil
+}
+
+// deliver calls fn for the entries of each batch. After an error it stops the
+// reader and drains what is under way.
+func deliver(ordered <-chan *batch, fn func(credential.Entry) error, cancel context.CancelCauseFunc) error {
+	var failed error
+	for b := range ordered {
+		<-b.done
+		for _, entry := range b.entries {
+			if failed != nil {
+				break
+			}
+			if failed = fn(entry); failed != nil {
+				cancel(failed)
+			}
+		}
+	}
+	return failed
+}
+
+// collect cuts the messages into batches until the sequence last is reached.
+func (r *Record) collect(ctx context.Context, last uint64, cfg jetstream.ConsumerConfig, work, ordered chan<- *batch) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := 4 * r.cfg.Timeout
+	watchdog := time.AfterFunc(patience, func() { cancel(errStalled) })
+	defer watchdog.Stop()
+
+	b := &batch{done: make(chan struct{})}
+	each := func(m reading) (bool, error) {
+		if b.readings == nil {
+			b.readings = make([]reading, 0, batchSize)
+		}
+		b.readings = append(b.readings, m)
+		end := m.sequence >= last
+		if !end && len(b.readings) < batchSize {
+			return false, nil
+		}
+		// no worker waits for anything, so this ends; what stands in ordered is
+		// always decoded
+		work <- b
+		ordered <- b
+		b = &batch{done: make(chan struct{})}
+		watchdog.Reset(patience)
+		return end, nil
+	}
+	failures := 0
+	pause := pauseMin
+	for {
+		at, err := r.follow(ctx, cfg, pullSize, each)
+		if err == nil || ctx.Err() != nil {
+			return errors.Join(err, context.Cause(ctx))
+		}
+		if at > 0 {
+			cfg = from(cfg, at)
+			failures, pause = 0, pauseMin
+		}
+		if failures++; failures >= maxFailures {
+			return err
+		}
+		if wait(ctx, pause) != nil {
+			return context.Cause(ctx)
+		}
+		pause = min(2*pause, pauseMax)
+	}
+}

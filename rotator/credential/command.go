@@ -1,0 +1,136 @@
+package credential
+
+import (
+	"errors"
+	"time"
+)
+
+// Command is a wish to change the state, or the result of a step. The set is
+// closed: the marker is not exported.
+type Command interface{ command() }
+
+// Register begins the record of a credential, or changes what is declared.
+type Register struct {
+	Spec  Spec
+	Actor string
+}
+
+// RequestRotation asks for a rotation.
+type RequestRotation struct {
+	ID     string
+	Actor  string
+	Reason string
+	Now    bool
+}
+
+// PutHold freezes destructive steps; a zero Until has no end.
+type PutHold struct {
+	Actor, Reason string
+	Until         time.Time
+}
+
+// Release ends a hold.
+type Release struct{ Actor string }
+
+// Acknowledge says that a consumer uses a key.
+type Acknowledge struct {
+	Consumer    string
+	Fingerprint Fingerprint
+}
+
+// Tell gives notice of the primary's expiry.
+type Tell struct{ Level Level }
+
+// Begin starts a rotation.
+type Begin struct{ Reason Reason }
+
+// ClaimMint opens a claim for the next mint, or for the item that it needs.
+type ClaimMint struct{}
+
+// ItemMade is the result of the item step.
+type ItemMade struct{ Item string }
+
+// KeyIssued is the result of issue, store and verify.
+type KeyIssued struct {
+	Seat        SeatID
+	Mint        uint64
+	Fingerprint Fingerprint
+	Expires     time.Time
+	Version     uint64
+}
+
+// KeyPromoted is the result of promote.
+type KeyPromoted struct {
+	Fingerprint Fingerprint
+	Version     uint64
+}
+
+// ClaimRevoke opens the claim to revoke a seat; Vault was read and the primary
+// probed just before.
+type ClaimRevoke struct{ Seat SeatID }
+
+// KeyInvalidated is the result of revoke, or of an expiry.
+type KeyInvalidated struct {
+	Seat               SeatID
+	How                How
+	Version, Destroyed uint64
+}
+
+// StepFailed is the result of a step that failed.
+type StepFailed struct {
+	Step    StepKind
+	Class   Class
+	Message string
+	// Answered is true if every call made under the claim was answered.
+	Answered bool
+	// Silent is true if the issuer gave no answer.
+	Silent bool
+	// Wait is the time until the next attempt.
+	Wait time.Duration
+}
+
+// GiveUp ends a rotation before its promotion.
+type GiveUp struct{ Why string }
+
+// Found tells of a difference between record, Vault and issuer.
+type Found struct {
+	Finding Finding
+	Healed  bool
+	// Expires is the expiry by the issuer, where that differs.
+	Expires time.Time
+	// Outage is the time of a drain in which Vault could not be read.
+	Outage time.Duration
+}
+
+func (Register) command()        {}
+func (RequestRotation) command() {}
+func (PutHold) command()         {}
+func (Release) command()         {}
+func (Acknowledge) command()     {}
+func (Tell) command()            {}
+func (Begin) command()           {}
+func (ClaimMint) command()       {}
+func (ItemMade) command()        {}
+func (KeyIssued) command()       {}
+func (KeyPromoted) command()     {}
+func (ClaimRevoke) command()     {}
+func (KeyInvalidated) command()  {}
+func (StepFailed) command()      {}
+func (GiveUp) command()          {}
+func (Found) command()           {}
+
+// Why Decide refuses.
+var (
+	// ErrNothing: the state is already as wished.
+	ErrNothing = errors.New("nothing to do")
+	// ErrStale: the state has moved on, so the result or wish no longer fits.
+	ErrStale = errors.New("the state has moved on")
+	// ErrHeld: a hold stands, and the step is destructive.
+	ErrHeld = errors.New("a hold stands")
+	// ErrClaimed: an earlier claim may still be at work.
+	ErrClaimed = errors.New("an earlier claim is not over")
+	// ErrUnknown: nobody registered the credential.
+	ErrUnknown = errors.New("no such credential")
+	// ErrAbsurd: a date or count that cannot be true.
+	ErrAbsurd = errors.New("absurd value")
+)

@@ -1,0 +1,337 @@
+package credential
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Decide turns a command into the one event that follows from it, or says why
+// none does. It changes nothing; every rule that guards an append stands here.
+func Decide(s State, c Command, v View) (Event, error) {
+	if _, registers := c.(Register); s.Status != StatusRegistered && !registers {
+		return Event{}, ErrUnknown
+	}
+	fact, actor, request, err := decide(s, c, v)
+	if err != nil {
+		return Event{}, err
+	}
+	return Event{ID: v.ID, At: v.Now.UTC(), Actor: actor, Daemon: v.Daemon, Request: request, Fact: fact}, nil
+}
+
+// The actor of what nobody asked for.
+const actorPolicy = "policy"
+
+func decide(s State, c Command, v View) (fact Fact, actor, request string, err error) {
+	actor = actorPolicy
+	switch c := c.(type) {
+	case Register:
+		fact, err = register(s, c, v)
+		return fact, c.Actor, "", err
+	case RequestRotation:
+		fact, err = requestRotation(s, c, v)
+		return fact, c.Actor, c.ID, err
+	case PutHold:
+		return Held{Hold{Actor: c.Actor, Reason: c.Reason, Since: v.Now.UTC(), Until: c.Until}}, c.Actor, "", nil
+	case Release:
+		if s.Hold == nil {
+			err = ErrNothing
+		}
+		return Released{}, c.Actor, "", err
+	case Acknowledge:
+		fact, err = acknowledge(s, c)
+		return fact, c.Consumer, "", err
+	case Tell:
+		fact, err = tell(s, c)
+	case Begin:
+		if s.Requested != nil && c.Reason == ReasonRequested {
+			actor, request = s.Requested.Actor, s.Requested.ID
+		}
+		fact, err = beginRotation(s, c, v, actor)
+	case ClaimMint:
+		fact, err = claimMint(s, v)
+	case ItemMade:
+		fact, err = itemMade(s, c, v)
+	case KeyIssued:
+		fact, err = keyIssued(s, c, v)
+	case KeyPromoted:
+		fact, err = keyPromoted(s, c, v)
+	case ClaimRevoke:
+		fact, err = claimRevoke(s, c, v)
+	case KeyInvalidated:
+		fact, err = keyInvalidated(s, c, v)
+	case StepFailed:
+		fact, err = stepFailed(s, c, v)
+	case GiveUp:
+		if s.Rotation == nil || s.Rotation.Phase == PhaseDrain {
+			err = ErrStale
+		}
+		fact = Abandoned(c)
+	case Found:
+		fact, err = found(s, c, v)
+	}
+	return fact, actor, request, err
+}
+
+func register(s State, c Register, v View) (Fact, error) {
+	if s.Status != StatusRegistered {
+		return Registered{Spec: c.Spec}, nil
+	}
+	if s.Spec.Equal(c.Spec) {
+		return nil, ErrNothing
+	}
+	spec := c.Spec
+	updated := Updated{Spec: &spec}
+	if primary, ok := s.Primary(); ok {
+		// planned anew: a changed policy must not leave a due time of the old one
+		updated.Due = spec.Policy.DueAt(s.Name, s.Generation, primary.Proven, primary.Expires, v.Calendar).UTC()
+	}
+	return updated, nil
+}
+
+func requestRotation(s State, c RequestRotation, v View) (Fact, error) {
+	making := s.Rotation != nil && s.Rotation.Phase != PhaseDrain
+	if making && !c.Now {
+		return nil, fmt.Errorf("%w: rotation %s is already under way", ErrNothing, s.Rotation.ID)
+	}
+	if s.Requested != nil && s.Requested.ID == c.ID {
+		return nil, ErrNothing
+	}
+	return Updated{Request: &Request{ID: c.ID, Actor: c.Actor, Reason: c.Reason, Now: c.Now, At: v.Now.UTC()}}, nil
+}
+
+func acknowledge(s State, c Acknowledge) (Fact, error) {
+	r := s.Rotation
+	if r == nil || s.Spec.Policy.Confirm == nil || !slices.Contains(s.Spec.Policy.Confirm.Consumers, c.Consumer) {
+		return nil, ErrNothing
+	}
+	seat, ok := s.Seat(r.Target)
+	if !ok || seat.Fingerprint == "" || seat.Fingerprint != c.Fingerprint {
+		return nil, fmt.Errorf("%w: %s is not the new key of the open rotation", ErrStale, c.Fingerprint)
+	}
+	if slices.Contains(r.Acknowledged, c.Consumer) {
+		return nil, ErrNothing
+	}
+	return Acknowledged(c), nil
+}
+
+func tell(s State, c Tell) (Fact, error) {
+	primary, ok := s.Primary()
+	if !ok || rank(c.Level) <= rank(s.Notice) {
+		return nil, ErrStale
+	}
+	if c.Level == LevelExpired {
+		return Expired{Fingerprint: primary.Fingerprint, Expires: primary.Expires}, nil
+	}
+	return Expiring{Level: c.Level, Fingerprint: primary.Fingerprint, Expires: primary.Expires}, nil
+}
+
+// newClaim opens a claim on a seat if every earlier one that it meets is
+// closed, is the one that closes with it, or is over plus the margin.
+func newClaim(s State, v View, op Operation, seat SeatID, closing string) (Claim, error) {
+	claim := Claim{
+		ID: v.ID, Daemon: v.Daemon, Op: op, Seat: seat,
+		Window: Duration(s.Spec.Policy.ClaimWindow()), Opened: v.Now.UTC(),
+	}
+	for _, earlier := range s.Claims {
+		if earlier.ID == closing || !earlier.meets(op, seat) {
+			continue
+		}
+		if v.Seen[earlier.ID] < earlier.Over() {
+			return Claim{}, fmt.Errorf("%w: %s by %s on %s", ErrClaimed, earlier.Op, earlier.Daemon, earlier.Seat)
+		}
+		claim.Supersedes = append(claim.Supersedes, earlier.ID)
+	}
+	switch op {
+	case OpGenerate:
+		claim.Mint = s.Mint + 1
+		_, claim.Fence = s.Seat(seat)
+	case OpRevoke:
+		claim.Fence = true
+	case OpCreateItem:
+	}
+	return claim, guard(s, v, op, seat)
+}
+
+// guard keeps I2 and I7: no rotation generates on or revokes a primary, and
+// nothing destroys a named key while a hold stands.
+func guard(s State, v View, op Operation, id SeatID) error {
+	seat, ok := s.Seat(id)
+	if !ok {
+		return nil
+	}
+	if seat.Role == RolePrimary {
+		return fmt.Errorf("%w: %s on %s, which is the primary", ErrStale, op, id)
+	}
+	if seat.Fingerprint != "" && s.Held(v.Now) {
+		return fmt.Errorf("%w: by %s: %s", ErrHeld, s.Hold.Actor, s.Hold.Reason)
+	}
+	return nil
+}
+
+func beginRotation(s State, c Begin, v View, actor string) (Fact, error) {
+	if s.Rotation != nil && s.Rotation.Phase != PhaseDrain {
+		return nil, ErrStale
+	}
+	if s.Rotation != nil && c.Reason != ReasonSettings {
+		return nil, ErrStale
+	}
+	op, seat := s.target(c.Reason)
+	claim, err := newClaim(s, v, op, seat, "")
+	if err != nil {
+		return nil, err
+	}
+	rotation := Rotation{
+		ID: v.ID, Reason: c.Reason, Actor: actor, Started: v.Now.UTC(),
+		Phase: PhaseIssue, Target: seat, Settings: s.Spec.Item.SettingsHash(),
+	}
+	if op == OpCreateItem {
+		rotation.Phase, rotation.NewItem, rotation.Target = PhaseItem, true, SeatID{Slot: 1}
+	}
+	return Started{Rotation: rotation, Claim: claim}, nil
+}
+
+// holding returns the claim that the pass holds; every call under it was
+// answered, or the pass would have ended.
+func holding(s State, v View, op Operation) (Claim, bool) {
+	claim, ok := s.claim(v.Work.Claim)
+	return claim, ok && claim.Op == op
+}
+
+func claimMint(s State, v View) (Fact, error) {
+	r := s.Rotation
+	switch {
+	case r == nil || r.Phase == PhaseDrain:
+		return nil, ErrStale
+	case r.Phase == PhaseItem:
+		claim, err := newClaim(s, v, OpCreateItem, SeatID{}, v.Work.Claim)
+		return StepClaimed{Claim: claim, Closed: v.Work.Claim, NewItem: true}, err
+	}
+	claim, err := newClaim(s, v, OpGenerate, r.Target, v.Work.Claim)
+	return StepClaimed{Claim: claim, Closed: v.Work.Claim}, err
+}
+
+func itemMade(s State, c ItemMade, v View) (Fact, error) {
+	if _, ok := holding(s, v, OpCreateItem); !ok || s.Rotation == nil || s.Rotation.Phase != PhaseItem {
+		return nil, ErrStale
+	}
+	claim, err := newClaim(s, v, OpGenerate, SeatID{Item: c.Item, Slot: 1}, v.Work.Claim)
+	return StepClaimed{Claim: claim, Closed: v.Work.Claim, Item: c.Item}, err
+}
+
+func keyIssued(s State, c KeyIssued, v View) (Fact, error) {
+	r := s.Rotation
+	seat, ok := s.Seat(c.Seat)
+	if r == nil || r.Phase != PhaseIssue || r.Target != c.Seat || !ok || seat.Mint != c.Mint || seat.Role != RoleCandidate {
+		return nil, ErrStale
+	}
+	now := v.IssuerNow()
+	if c.Fingerprint == "" || c.Version == 0 || !c.Expires.After(now) || c.Expires.After(now.Add(MaxLifetime+24*time.Hour)) {
+		return nil, fmt.Errorf("%w: the issuer names %s as the expiry of the new key", ErrAbsurd, c.Expires)
+	}
+	closed := ""
+	if claim, ok := holding(s, v, OpGenerate); ok && claim.Mint == c.Mint {
+		closed = claim.ID
+	}
+	return Issued{
+		Seat: c.Seat, Mint: c.Mint, Fingerprint: c.Fingerprint,
+		Expires: c.Expires.UTC(), Version: c.Version, Closed: closed,
+	}, nil
+}
+
+func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
+	r := s.Rotation
+	candidate, ok := s.Candidate()
+	if r == nil || r.Phase != PhaseReady || !ok || candidate.Proven.IsZero() || candidate.Claimed || candidate.Fingerprint != c.Fingerprint {
+		return nil, ErrStale
+	}
+	promoted := Promoted{
+		Seat: candidate.SeatID, Fingerprint: c.Fingerprint, Expires: candidate.Expires, Version: c.Version,
+		Due: s.Spec.Policy.DueAt(s.Name, s.Generation+1, v.Now, candidate.Expires, v.Calendar).UTC(),
+	}
+	if len(s.Seats) > 1 {
+		promoted.DrainUntil = v.Now.Add(s.Spec.Policy.Drain.Std()).UTC()
+	}
+	return promoted, nil
+}
+
+func claimRevoke(s State, c ClaimRevoke, v View) (Fact, error) {
+	seat, ok := s.Seat(c.Seat)
+	if !ok || s.Rotation == nil || s.Rotation.Phase != PhaseDrain {
+		return nil, ErrStale
+	}
+	if step := retire(s, v, seat); step.Kind != StepRetire && step.Reason != ReasonHeld {
+		return nil, fmt.Errorf("%w: %s", ErrStale, step.Why)
+	}
+	claim, err := newClaim(s, v, OpRevoke, c.Seat, "")
+	if err != nil {
+		return nil, err
+	}
+	if seat.Claimed {
+		return StepClaimed{Claim: claim}, nil
+	}
+	return Retiring{Claim: claim, Fingerprint: seat.Fingerprint}, nil
+}
+
+func keyInvalidated(s State, c KeyInvalidated, v View) (Fact, error) {
+	seat, ok := s.Seat(c.Seat)
+	if !ok || seat.Role == RolePrimary {
+		return nil, ErrStale
+	}
+	invalidated := Invalidated{
+		Seat: c.Seat, Fingerprint: seat.Fingerprint, How: c.How, Version: c.Version, Destroyed: c.Destroyed,
+	}
+	switch c.How {
+	case HowRevoked:
+		claim, ok := holding(s, v, OpRevoke)
+		if !ok || claim.Seat != c.Seat {
+			return nil, ErrStale
+		}
+		invalidated.Closed = claim.ID
+	case HowExpired:
+		if seat.Expires.IsZero() || v.IssuerNow().Before(seat.Expires) {
+			return nil, fmt.Errorf("%w: the key on %s has not expired", ErrStale, c.Seat)
+		}
+	}
+	return invalidated, nil
+}
+
+func stepFailed(s State, c StepFailed, v View) (Fact, error) {
+	now := v.Now.UTC()
+	failure := Failure{
+		Step: c.Step, Class: c.Class, Message: c.Message, Attempts: 1, Silent: c.Silent,
+		Since: now, Last: now, Next: now.Add(c.Wait),
+	}
+	if before := s.Failure; before != nil {
+		failure.Attempts, failure.Since = before.Attempts+1, before.Since
+	}
+	failed := Failed{Failure: failure}
+	if c.Answered {
+		failed.Closed = v.Work.Claim
+	}
+	return failed, nil
+}
+
+func found(s State, c Found, v View) (Fact, error) {
+	c.Finding.Since = earlier(c.Finding.Since, v.Now).UTC()
+	drifted := Drifted{Finding: c.Finding, Healed: c.Healed, Expires: c.Expires.UTC()}
+	if c.Expires.IsZero() {
+		drifted.Expires = time.Time{}
+	}
+	if c.Finding.Kind == FindingVaultOutage {
+		r := s.Rotation
+		if r == nil || r.Phase != PhaseDrain || !c.Finding.Since.After(r.OutageEnd) {
+			return nil, ErrNothing // told by another daemon already, or of no matter
+		}
+		drifted.Outage = Duration(c.Outage)
+		drifted.DrainUntil = r.DrainUntil.Add(c.Outage).UTC()
+		return drifted, nil
+	}
+	known := slices.ContainsFunc(s.Drift, func(d Finding) bool {
+		return d.Kind == c.Finding.Kind && d.Seat == c.Finding.Seat && d.Version == c.Finding.Version
+	})
+	if known != c.Healed {
+		return nil, ErrNothing
+	}
+	return drifted, nil
+}

@@ -1,0 +1,230 @@
+package credential
+
+import "slices"
+
+// Evolve is the only way in which a state changes. It knows no clock: all that
+// it needs stands in the event.
+func Evolve(s State, e Event) State {
+	s = s.clone()
+	s.Schema = Schema
+	s.Revision++
+	switch f := e.Fact.(type) {
+	case Registered:
+		s.Status, s.Spec = StatusRegistered, f.Spec
+	case Updated:
+		s.update(f)
+	case Held:
+		hold := f.Hold
+		s.Hold = &hold
+	case Released:
+		s.Hold = nil
+	case Started:
+		s.start(f)
+	case Failed:
+		failure := f.Failure
+		s.Failure = &failure
+		s.close(f.Closed)
+	case Abandoned:
+		s.abandon()
+	case StepClaimed:
+		s.claimStep(f)
+	case Issued:
+		s.issue(f, e)
+	case Acknowledged:
+		if s.Rotation != nil && !slices.Contains(s.Rotation.Acknowledged, f.Consumer) {
+			s.Rotation.Acknowledged = append(s.Rotation.Acknowledged, f.Consumer)
+		}
+	case Promoted:
+		s.promote(f, e)
+	case Retiring:
+		s.open(f.Claim)
+	case Invalidated:
+		s.invalidate(f)
+	case Expiring:
+		s.Notice = f.Level
+	case Expired:
+		s.Notice = LevelExpired
+	case Drifted:
+		s.drift(f)
+	}
+	return s
+}
+
+func (s *State) update(f Updated) {
+	if f.Spec != nil {
+		s.Spec = *f.Spec
+	}
+	if !f.Due.IsZero() {
+		s.Due = f.Due
+	}
+	if f.Request == nil {
+		return
+	}
+	request := *f.Request
+	s.Requested = &request
+	// An operator who asks for a rotation has seen what was found.
+	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool {
+		if d.Version > 0 {
+			s.Vault.Version, s.Vault.Accepted = d.Version, d.Version
+		}
+		return blocks(d.Kind)
+	})
+}
+
+func (s *State) start(f Started) {
+	rotation := f.Rotation
+	s.Rotation = &rotation
+	s.Requested, s.Failure = nil, nil
+	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool { return d.Kind == FindingKeyRefused })
+	s.open(f.Claim)
+}
+
+func (s *State) abandon() {
+	s.Rotation, s.Failure = nil, nil
+	for i, seat := range s.Seats {
+		if seat.Role == RoleCandidate {
+			s.Seats[i].Role = RoleOrphan
+		}
+	}
+}
+
+func (s *State) claimStep(f StepClaimed) {
+	s.close(f.Closed)
+	if r := s.Rotation; r != nil {
+		switch {
+		case f.NewItem:
+			r.NewItem, r.Phase, r.Target = true, PhaseItem, SeatID{Slot: 1}
+		case f.Claim.Op == OpGenerate:
+			r.Phase, r.Target = PhaseIssue, f.Claim.Seat
+		}
+	}
+	s.open(f.Claim)
+}
+
+// open puts a claim on the list, and its seat on the seat list.
+func (s *State) open(c Claim) {
+	s.Claims = slices.DeleteFunc(s.Claims, func(old Claim) bool {
+		return slices.Contains(c.Supersedes, old.ID)
+	})
+	s.Claims = append(s.Claims, c)
+	switch c.Op {
+	case OpGenerate:
+		s.Mint = c.Mint
+		s.Seats = slices.DeleteFunc(s.Seats, func(seat Seat) bool { return seat.SeatID == c.Seat })
+		s.Seats = append(s.Seats, Seat{SeatID: c.Seat, Role: RoleCandidate, Mint: c.Mint})
+	case OpRevoke:
+		for i, seat := range s.Seats {
+			if seat.SeatID == c.Seat {
+				s.Seats[i].Claimed = true
+			}
+		}
+	case OpCreateItem:
+	}
+}
+
+// close takes a claim off the list; an empty id closes none.
+func (s *State) close(id string) {
+	s.Claims = slices.DeleteFunc(s.Claims, func(c Claim) bool { return c.ID == id })
+}
+
+func (s *State) issue(f Issued, e Event) {
+	s.close(f.Closed)
+	s.Failure = nil
+	s.Vault.Version = f.Version
+	for i, seat := range s.Seats {
+		if seat.SeatID == f.Seat {
+			s.Seats[i].Fingerprint, s.Seats[i].Expires = f.Fingerprint, f.Expires
+			s.Seats[i].Proven, s.Seats[i].Claimed = e.At, false
+		}
+	}
+	if s.Rotation != nil {
+		s.Rotation.Phase, s.Rotation.Ready = PhaseReady, e.At
+	}
+}
+
+func (s *State) promote(f Promoted, e Event) {
+	for i, seat := range s.Seats {
+		switch {
+		case seat.SeatID == f.Seat:
+			s.Seats[i].Role, s.Seats[i].Expires = RolePrimary, f.Expires
+		case seat.Role == RolePrimary:
+			s.Seats[i].Role = RoleDraining
+		}
+	}
+	s.Generation++
+	s.Due = f.Due
+	s.Vault.Version, s.Vault.Accepted = f.Version, 0
+	s.Failure, s.Notice = nil, LevelNone
+	if r := s.Rotation; r != nil {
+		s.Settings = r.Settings
+		r.Phase, r.Promoted, r.DrainUntil = PhaseDrain, e.At, f.DrainUntil
+	}
+	s.finish()
+}
+
+func (s *State) invalidate(f Invalidated) {
+	s.close(f.Closed)
+	s.Failure = nil
+	s.Vault.Version = f.Version
+	s.Vault.Destroyed = max(s.Vault.Destroyed, f.Destroyed)
+	s.Seats = slices.DeleteFunc(s.Seats, func(seat Seat) bool { return seat.SeatID == f.Seat })
+	s.finish()
+}
+
+// finish ends the rotation when only the primary is left.
+func (s *State) finish() {
+	if s.Rotation != nil && s.Rotation.Phase == PhaseDrain && len(s.Seats) == 1 && s.Seats[0].Role == RolePrimary {
+		s.Rotation = nil
+	}
+}
+
+func (s *State) drift(f Drifted) {
+	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool {
+		return d.Kind == f.Finding.Kind && d.Seat == f.Finding.Seat
+	})
+	if f.Finding.Kind == FindingVaultOutage {
+		if s.Rotation != nil {
+			s.Rotation.DrainUntil = f.DrainUntil
+			s.Rotation.Outage += f.Outage
+			s.Rotation.OutageEnd = f.Finding.Since.Add(f.Outage.Std())
+		}
+		return
+	}
+	if !f.Healed && f.Finding.Kind != FindingExpiry {
+		s.Drift = append(s.Drift, f.Finding)
+	}
+	if f.Expires.IsZero() {
+		s.forget(f.Finding)
+		return
+	}
+	for i, seat := range s.Seats {
+		if seat.SeatID == f.Finding.Seat {
+			s.Seats[i].Expires = f.Expires
+			if seat.Role == RolePrimary {
+				if due := f.Expires.Add(-s.Spec.Policy.RotateBefore.Std()); due.Before(s.Due) {
+					s.Due = due
+				}
+			}
+		}
+	}
+}
+
+// forget takes a seat off the list on which an unknown key was found before
+// anything was generated: it is not ours, so it is not ours to revoke.
+func (s *State) forget(f Finding) {
+	if f.Kind != FindingUnknownKey {
+		return
+	}
+	s.Seats = slices.DeleteFunc(s.Seats, func(seat Seat) bool {
+		return seat.SeatID == f.Seat && seat.Fingerprint == "" && seat.Role == RoleCandidate
+	})
+	if s.Rotation != nil {
+		s.Rotation.NewItem, s.Rotation.Phase, s.Rotation.Target = true, PhaseItem, SeatID{Slot: 1}
+	}
+}
+
+// blocks reports whether a finding stops planned steps until an operator has
+// looked at it.
+func blocks(kind FindingKind) bool {
+	return kind == FindingVaultChanged || kind == FindingVaultMissing || kind == FindingItemMissing
+}

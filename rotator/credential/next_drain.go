@@ -1,0 +1,163 @@
+package credential
+
+import (
+	"fmt"
+	"time"
+)
+
+// draining retires the seats that a promotion left behind, one by one.
+func draining(s State, v View) (Step, bool) {
+	r := s.Rotation
+	if r == nil || r.Phase != PhaseDrain {
+		return Step{}, false
+	}
+	var soonest Step
+	for _, seat := range s.Seats {
+		if seat.Role == RolePrimary {
+			continue
+		}
+		step := retire(s, v, seat)
+		if step.Kind != StepWait {
+			return step, true
+		}
+		if soonest.Kind == "" || (!step.At.IsZero() && (soonest.At.IsZero() || step.At.Before(soonest.At))) {
+			soonest = step
+		}
+	}
+	return soonest, soonest.Kind != ""
+}
+
+// retire says what stands in the way of the end of one seat, if anything does.
+func retire(s State, v View, seat Seat) Step {
+	if !seat.Expires.IsZero() && !v.IssuerNow().Before(seat.Expires) {
+		return Step{Kind: StepExpire, Reason: ReasonKeyExpired, Seat: seat.SeatID, Why: "the old key has expired"}
+	}
+	ends := seat.Expires // where a wait has no other end, the key's own expiry ends it
+	if !ends.IsZero() {
+		ends = ends.Add(-v.Skew)
+	}
+	if step, ok := blocked(s, v); ok {
+		step.At = ends
+		return step
+	}
+	if s.Held(v.Now) && seat.Fingerprint != "" {
+		return wait(ReasonHeld, earlier(s.Hold.Until, ends), "held by "+s.Hold.Actor+": "+s.Hold.Reason)
+	}
+	if v.skewed() {
+		return wait(ReasonSkew, earlier(v.Now.Add(s.Spec.Policy.ProbeInterval()), ends),
+			fmt.Sprintf("this clock and the issuer's differ by %s; set the clock", Short(v.Skew)))
+	}
+	if seat.Role == RoleDraining {
+		if step, ok := stillDraining(s, v); ok {
+			step.At = earlier(step.At, ends)
+			return step
+		}
+	}
+	if step, ok := waitForClaims(s, v, OpRevoke, seat.SeatID); ok {
+		return step
+	}
+	return Step{Kind: StepRetire, Reason: ReasonDrainOver, Seat: seat.SeatID, Why: "the old key is no longer wanted"}
+}
+
+// stillDraining waits for the drain, its gate and the window. The drain is
+// over when both clocks say so.
+func stillDraining(s State, v View) (Step, bool) {
+	r := s.Rotation
+	until := r.DrainUntil
+	if behind := until.Add(-v.Skew); behind.After(until) {
+		until = behind
+	}
+	if v.Now.Before(until) {
+		return wait(ReasonDraining, until, "both keys work until the drain ends"), true
+	}
+	opens, reason, why := gate(s, BeforeRetire, r.Promoted)
+	if reason == ReasonHalted || v.Now.Before(opens) {
+		return wait(reason, opens, why), true
+	}
+	if at := s.Spec.Policy.OpenAt(v.Now, v.Calendar); at.After(v.Now) {
+		return wait(ReasonWindow, at, "outside the window for planned steps"), true
+	}
+	return Step{}, false
+}
+
+// begin starts a rotation when one is due.
+func begin(s State, v View) (Step, bool) {
+	if s.Rotation != nil {
+		return Step{}, false
+	}
+	primary, ok := s.Primary()
+	switch {
+	case !ok:
+		return beginAt(s, v, ReasonFirstKey, v.Now, "there is no key yet")
+	case s.refused(primary.SeatID):
+		return beginAt(s, v, ReasonRefused, v.Now, "the issuer refuses the primary key")
+	case s.Requested != nil && s.Requested.Now:
+		return beginAt(s, v, ReasonRequested, v.Now, "asked for by "+s.Requested.Actor)
+	case s.Requested != nil:
+		return beginAt(s, v, ReasonRequested, s.inWindow(v, v.Now), "asked for by "+s.Requested.Actor)
+	case s.Settings != s.Spec.Item.SettingsHash():
+		return beginAt(s, v, ReasonSettings, s.inWindow(v, v.Now), "the declared settings changed")
+	}
+	reason, why := ReasonExpiring, "the lead time before expiry has begun"
+	if s.Spec.Policy.Schedule != "" {
+		reason, why = ReasonSchedule, "the schedule says so"
+	}
+	return beginAt(s, v, reason, s.inWindow(v, later(s.Due, v.Now)), why)
+}
+
+// inWindow moves an instant into the next window, unless the key would be past
+// its warning level by then.
+func (s State) inWindow(v View, t time.Time) time.Time {
+	at := s.Spec.Policy.OpenAt(t, v.Calendar)
+	if primary, ok := s.Primary(); ok {
+		if warn := s.Spec.Policy.WarnAt(primary.Expires).Add(-v.Skew); at.After(warn) {
+			return later(warn, t)
+		}
+	}
+	return at
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (s State) refused(seat SeatID) bool {
+	for _, d := range s.Drift {
+		if d.Kind == FindingKeyRefused && d.Seat == seat {
+			return true
+		}
+	}
+	return false
+}
+
+// beginAt begins at an instant, once the claims that it meets are over.
+func beginAt(s State, v View, reason Reason, at time.Time, why string) (Step, bool) {
+	if at.After(v.Now) {
+		return wait(ReasonNotDue, at, why), true
+	}
+	op, seat := s.target(reason)
+	if step, ok := waitForClaims(s, v, op, seat); ok {
+		return step, true
+	}
+	return Step{Kind: StepBegin, Reason: reason, Seat: seat, Why: why}, true
+}
+
+// target says where the next key goes: the other slot of the primary's item,
+// or a new item when there is none, when the settings changed, or when
+// somebody else's key sits in that slot.
+func (s State) target(reason Reason) (Operation, SeatID) {
+	primary, ok := s.Primary()
+	if !ok || reason == ReasonSettings || s.Settings != s.Spec.Item.SettingsHash() {
+		return OpCreateItem, SeatID{}
+	}
+	idle := primary.Sibling()
+	for _, d := range s.Drift {
+		if d.Kind == FindingUnknownKey && d.Seat == idle {
+			return OpCreateItem, SeatID{}
+		}
+	}
+	return OpGenerate, idle
+}

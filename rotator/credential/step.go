@@ -1,0 +1,24 @@
+package credential
+
+// StepKind names a step of a rotation.
+type StepKind string
+
+// The steps, in their order. Wait and Notice are what Next answers in between.
+const (
+	StepBegin   StepKind = "begin"
+	StepItem    StepKind = "item"
+	StepIssue   StepKind = "issue"
+	StepStore   StepKind = "store"
+	StepVerify  StepKind = "verify"
+	StepConfirm StepKind = "confirm"
+	StepPromote StepKind = "promote"
+	StepDrain   StepKind = "drain"
+	StepRetire  StepKind = "retire"
+
+	StepResume  StepKind = "resume"  // after a claim that was not closed: what does Vault hold?
+	StepRevoke  StepKind = "revoke"  // under the claim that retire opened
+	StepExpire  StepKind = "expire"  // a seat that ended by its own expiry
+	StepNotice  StepKind = "notice"  // tell of the primary's expiry
+	StepAbandon StepKind = "abandon" // end a rotation whose settings are no longer wanted
+	StepWait    StepKind = "wait"    // nothing to do until Step.At
+)

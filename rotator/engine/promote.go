@@ -1,0 +1,45 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// promote makes the proven key the one that applications get. If Vault already
+// says so, another daemon or an earlier life of this one did it: only the event
+// is missing.
+func promote(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
+	candidate, ok := w.state.Seat(step.Seat)
+	if !ok {
+		return nil, fmt.Errorf("credential %s: no seat %s to promote", w.name, step.Seat)
+	}
+	fresh := w.vault != nil // written by this very pass, which has just proven the key
+	if err := w.read(ctx); err != nil {
+		return nil, err
+	}
+	if w.vault.Primary.Fingerprint == candidate.Fingerprint {
+		return credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: w.vault.Version}, nil
+	}
+	key := w.vault.Secondary
+	if key.Fingerprint != candidate.Fingerprint {
+		return nil, w.changed("Vault no longer carries the new key")
+	}
+	if !fresh {
+		if _, err := w.issuer.Probe(ctx, credential.ProbeRequest{
+			Key: key.Secret, Item: candidate.Item, Referrers: w.state.Spec.Item.Referrers,
+		}); err != nil {
+			return nil, err
+		}
+	}
+	doc, err := w.withPrimary(ctx)
+	if err != nil {
+		return nil, err
+	}
+	doc.Primary, doc.Secondary = key, doc.Primary
+	if err := w.put(ctx, doc); err != nil {
+		return nil, err
+	}
+	return credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: w.vault.Version}, nil
+}

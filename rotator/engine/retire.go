@@ -1,0 +1,53 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// retire makes sure that applications have a working key before the claim to
+// revoke the old one is opened: Vault's primary is the promoted key, the issuer
+// accepts it now, and the record is signed by one of us. Any failure here stops
+// the retirement.
+func retire(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
+	if err := w.engine.config.Record.Verify(ctx, w.name, w.head); err != nil {
+		return nil, err
+	}
+	w.vault = nil // what Vault says now, not what this pass wrote
+	if err := w.read(ctx); err != nil {
+		return nil, err
+	}
+	primary, _ := w.state.Primary()
+	if w.vault.Primary.Fingerprint != primary.Fingerprint {
+		return nil, w.changed("its api_key is not the promoted key")
+	}
+	now := w.engine.config.Now()
+	if total, end := w.engine.outage.within(later(w.state.Rotation.Promoted, w.state.Rotation.OutageEnd), now); total > 0 && w.draining(step.Seat) {
+		return credential.Found{Outage: total, Finding: credential.Finding{
+			Kind: credential.FindingVaultOutage, Since: end.Add(-total),
+			Detail: "Vault could not be read for " + credential.Short(total) + " of the drain",
+		}}, nil
+	}
+	if _, err := w.issuer.Probe(ctx, credential.ProbeRequest{
+		Key: w.vault.Primary.Secret, Item: primary.Item, Referrers: w.state.Spec.Item.Referrers,
+	}); err != nil {
+		return nil, err
+	}
+	return credential.ClaimRevoke{Seat: step.Seat}, nil
+}
+
+// draining reports whether the seat's drain has not begun to end: after a claim
+// there is nothing left to prolong.
+func (w *work) draining(id credential.SeatID) bool {
+	seat, ok := w.state.Seat(id)
+	return ok && seat.Role == credential.RoleDraining && !seat.Claimed
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,96 @@
+package schedule
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// Lister is an issuer that lists its keys by expiry.
+type Lister interface {
+	Expiring(ctx context.Context, until time.Time) ([]credential.ExpiringKey, error)
+}
+
+// Sweeper re-reads everything now and then, so that a lost wake-up or a key
+// changed by hand costs one sweep at most.
+type Sweeper struct {
+	// Spec is the cron spec of the sweeps.
+	Spec     string
+	Calendar credential.Calendar
+	// Recover calls back with the last event of each credential, one at a time.
+	Recover func(ctx context.Context, each func(credential.Entry) error) error
+	// Plan says when a recovered credential is to be looked at.
+	Plan func(credential.Entry) Wake
+	// Issuers: configured name → issuer.
+	Issuers   map[string]Lister
+	Scheduler *Scheduler
+	Now       func() time.Time
+	Logger    *zap.Logger
+}
+
+// Run sweeps on its cron spec until ctx ends.
+func (s *Sweeper) Run(ctx context.Context) error {
+	for {
+		next, ok := s.Calendar.Next(s.Spec, s.Now())
+		if !ok {
+			return fmt.Errorf("sweep: %q never fires", s.Spec)
+		}
+		timer := time.NewTimer(next.Sub(s.Now()))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.Logger.Warn("sweep failed; the next one is not", zap.Error(err))
+		}
+	}
+}
+
+// listed is what the issuers say: issuer → seat → expiry.
+type listed map[string]map[credential.SeatID]time.Time
+
+// tolerance is how far two accounts of an expiry may differ.
+const tolerance = 2 * time.Second
+
+// Sweep re-reads the record set, plans each credential, and has those inspected
+// whose expiry the issuer names otherwise.
+func (s *Sweeper) Sweep(ctx context.Context) error {
+	horizon := s.Now().Add(credential.MaxLifetime + 48*time.Hour)
+	said := listed{}
+	for name, issuer := range s.Issuers {
+		keys, err := issuer.Expiring(ctx, horizon)
+		if err != nil {
+			s.Logger.Warn("the issuer's own list of keys could not be read", zap.String("issuer", name), zap.Error(err))
+			continue
+		}
+		said[name] = make(map[credential.SeatID]time.Time, len(keys))
+		for _, key := range keys {
+			said[name][key.Seat] = key.Expires
+		}
+	}
+	return s.Recover(ctx, func(entry credential.Entry) error {
+		s.Scheduler.Set(entry.Name, s.Plan(entry))
+		if said.differs(entry.State, s.Now()) {
+			s.Scheduler.Look(entry.Name, entry.State.Spec.Issuer, true)
+		}
+		return nil
+	})
+}
+
+// differs reports whether the issuer names another expiry of the primary than
+// the record, or none. A list that could not be read says nothing.
+func (l listed) differs(s credential.State, now time.Time) bool {
+	keys, read := l[s.Spec.Issuer]
+	primary, ok := s.Primary()
+	if !read || !ok || now.After(primary.Expires) {
+		return false
+	}
+	expires, there := keys[primary.SeatID]
+	return !there || expires.Sub(primary.Expires).Abs() > tolerance
+}
