@@ -17,6 +17,8 @@ const (
 	maxPublish = 3
 	// firstPause doubles with each further look.
 	firstPause = 25 * time.Millisecond
+	// leaderPause is how long a stream without a leader is given, each time.
+	leaderPause = 250 * time.Millisecond
 )
 
 // Append commits an event: it stands on the record, as the successor of head,
@@ -104,9 +106,17 @@ func (a *appender) run(ctx context.Context) (uint64, error) {
 			}
 			lost, why = true, err
 			continue
-		case refused, notSent:
+		case refused:
 			if !lost {
-				return 0, a.failed(what, err)
+				return 0, a.refusal(err)
+			}
+		case notSent:
+			if !lost && !errors.Is(err, jetstream.ErrNoStreamResponse) {
+				return 0, a.unsent(err)
+			}
+			if !lost { // a leader is being chosen
+				pause = leaderPause
+				continue
 			}
 		case silence:
 			lost = true
@@ -123,6 +133,9 @@ func (a *appender) run(ctx context.Context) (uint64, error) {
 		case err != nil:
 			why = errors.Join(why, err)
 		}
+	}
+	if !lost {
+		return 0, a.unsent(why)
 	}
 	return 0, a.unknown(why)
 }
@@ -141,8 +154,7 @@ func (a *appender) publish(ctx context.Context) (uint64, answer, error) {
 		jetstream.WithMsgID(a.id),
 		jetstream.WithExpectStream(StreamName),
 		jetstream.WithExpectLastSequencePerSubject(a.after),
-		// a stream without a leader is answered here, where it is known
-		// whether an earlier try is in doubt
+		// run tries again, for it knows whether an earlier try is in doubt
 		jetstream.WithRetryAttempts(0))
 	var api *jetstream.APIError
 	switch {
@@ -156,7 +168,7 @@ func (a *appender) publish(ctx context.Context) (uint64, answer, error) {
 		return 0, refused, err
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrHeadersNotSupported):
 		return 0, refused, err
-	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders), isNotSent(err):
+	case errors.Is(err, jetstream.ErrNoStreamResponse), isNotSent(err):
 		return 0, notSent, err
 	}
 	return 0, silence, err
@@ -208,19 +220,21 @@ func (a *appender) duplicateOf(ctx context.Context, sequence uint64) (uint64, er
 	return sequence, nil
 }
 
-// failed is the fault of a publish that certainly stored nothing.
-func (a *appender) failed(what answer, err error) error {
+// refusal is the fault of a publish that the server or the client refused.
+func (a *appender) refusal(err error) error {
 	fault := readFault(a.op, err)
-	if what == notSent {
-		fault.Class = credential.ClassRetryable
-		if !errors.Is(err, context.Canceled) {
-			fault.Silent, fault.Hint = true, hintReach
-		}
-		return fault
-	}
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
 		fault.Class = credential.ClassPermanent
+	}
+	return fault
+}
+
+// unsent is the fault of a publish that nobody received.
+func (a *appender) unsent(err error) error {
+	fault := &credential.Fault{Class: credential.ClassRetryable, System: system, Op: a.op, Err: err}
+	if !errors.Is(err, context.Canceled) {
+		fault.Silent, fault.Hint = true, hintReach
 	}
 	return fault
 }

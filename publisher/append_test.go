@@ -53,6 +53,7 @@ func TestLostAcknowledgement(t *testing.T) {
 		event := func() credential.Event { return recordtest.Event(credential.Released{}) }
 
 		t.Run("the look after it finds our event", func(t *testing.T) {
+			t.Parallel()
 			const name = "lost/found"
 			r := s.through(t, newProxy(t, s.first(), func(p *proxy, piece string) bool {
 				if isAppend(piece) {
@@ -75,6 +76,7 @@ func TestLostAcknowledgement(t *testing.T) {
 		})
 
 		t.Run("the conflict of the second try is our first one", func(t *testing.T) {
+			t.Parallel()
 			const name = "lost/twice"
 			appends := atomic.Int32{}
 			r := s.through(t, newProxy(t, s.first(), func(p *proxy, piece string) bool {
@@ -98,6 +100,7 @@ func TestLostAcknowledgement(t *testing.T) {
 		})
 
 		t.Run("an append that did not arrive is sent again", func(t *testing.T) {
+			t.Parallel()
 			const name = "lost/again"
 			appends := atomic.Int32{}
 			r := s.through(t, newProxy(t, s.first(), func(_ *proxy, piece string) bool {
@@ -111,6 +114,7 @@ func TestLostAcknowledgement(t *testing.T) {
 		})
 
 		t.Run("another event that came first is a conflict", func(t *testing.T) {
+			t.Parallel()
 			const name = "lost/other"
 			other := event()
 			r := s.through(t, newProxy(t, s.first(), func(_ *proxy, piece string) bool {
@@ -130,6 +134,7 @@ func TestLostAcknowledgement(t *testing.T) {
 		})
 
 		t.Run("without any answer the outcome is unknown, and the same append finds out", func(t *testing.T) {
+			t.Parallel()
 			const name = "lost/unknown"
 			healed := atomic.Bool{}
 			p := newProxy(t, s.first(), func(p *proxy, piece string) bool {
@@ -164,6 +169,7 @@ func TestLostAcknowledgement(t *testing.T) {
 		})
 
 		t.Run("a connection that is cut after the event was stored", func(t *testing.T) {
+			t.Parallel()
 			const name = "lost/cut"
 			p := newProxy(t, s.first(), func(p *proxy, piece string) bool {
 				if isAppend(piece) {

@@ -98,8 +98,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// BenchmarkSDK is what building and validating the attributes with the
-// CloudEvents SDK would add to each append.
+// BenchmarkSDK is what building and validating with the CloudEvents SDK costs in
+// each append. Reading does without it.
 func BenchmarkSDK(b *testing.B) {
 	msg, _, err := encode(mapKey, "keyturn/bench", credential.Head{}, benchEvent(), benchState(mapKey), newSigner(b))
 	if err != nil {
@@ -107,7 +107,7 @@ func BenchmarkSDK(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := sdkEvent(msg).Validate(); err != nil {
+		if _, err := cloudEvent(msg); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -46,6 +46,9 @@ func (p Problem) err() error {
 // answer with a nil error means yes; an error means that it could not be found
 // out.
 func Check(ctx context.Context, js jetstream.JetStream) ([]Problem, error) {
+	if !connected(js) {
+		return nil, readFault("look at the NATS server", errDisconnected)
+	}
 	var problems []Problem
 	if p := serverProblem(js); p != (Problem{}) {
 		problems = append(problems, p)

@@ -208,3 +208,14 @@ func TestOpenRefusesABadConfig(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutAConnectionNothingIsSaidOfTheServer(t *testing.T) {
+	s := oneNode(t)
+	s.nc.Close()
+	_, errCheck := Check(t.Context(), s.js)
+	for what, err := range map[string]error{"Check": errCheck, "Setup": Setup(t.Context(), s.js, 1), "Open": openError(t, s.js)} {
+		if !credential.IsClass(err, credential.ClassRetryable) {
+			t.Errorf("%s says %v, want a retryable fault", what, err)
+		}
+	}
+}

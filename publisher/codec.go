@@ -15,6 +15,7 @@ import (
 // The attributes of CloudEvents 1.0 in binary mode, and the extensions.
 const (
 	attributePrefix = "ce-"
+	extensionPrefix = "keyturn"
 
 	headerSpec      = "ce-specversion"
 	headerID        = "ce-id"
@@ -138,7 +139,10 @@ func decode(subject string, sequence uint64, header nats.Header, data []byte) (c
 
 // decodeBody tells data of a newer schema from data that is broken.
 func decodeBody(data []byte, b *body) error {
-	err := json.Unmarshal(data, b)
+	var err error
+	if !fastUnmarshal(data, b) {
+		err = json.Unmarshal(data, b)
+	}
 	if schema := max(b.Schema, b.State.Schema); schema > credential.Schema {
 		return newerSchema(schema)
 	}

@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/keyturn/keyturn/publisher/natstest"
@@ -19,7 +18,7 @@ func TestConformanceThreeNodes(t *testing.T) {
 	_, admin := natstest.Connect(t, cluster.URL())
 	recordtest.Run(t, func(t *testing.T) recordtest.Port {
 		if err := admin.DeleteStream(t.Context(), StreamName); err != nil {
-			t.Log(fmt.Sprintf("no stream yet: %v", err))
+			t.Logf("before the first test: %v", err)
 		}
 		return newSite(t, cluster.URL(), 3).open(t)
 	})

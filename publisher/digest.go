@@ -59,6 +59,9 @@ func seal(msg *nats.Msg, signer *Signer) (credential.Head, error) {
 	}
 	signature := base64.RawURLEncoding.EncodeToString(signer.sign(sum[:]))
 	msg.Header[headerSignature] = []string{signature}
+	if _, err := cloudEvent(msg); err != nil {
+		return credential.Head{}, fmt.Errorf("not a CloudEvent: %w", err)
+	}
 	return credential.Head{Hash: hex.EncodeToString(sum[:]), Signature: signature, Signer: signer.public}, nil
 }
 

@@ -37,8 +37,8 @@ type Config struct {
 	OnAppend func(eventType string)
 	// OnConflict is told of each append that lost to another writer. Optional.
 	OnConflict func()
-	// OnBad is told of each stored message that cannot be read, and of each
-	// announcement of a signer that nobody vouches for. It may be called by
+	// OnBad is told of each stored message that is passed over because it cannot
+	// be read, and of each announcement of a signer that nobody vouches for. It may be called by
 	// several goroutines at once. Optional.
 	OnBad func(subject string, sequence uint64, err error)
 	// OnRetry is told why a watch lost its stream before it tries again. Optional.
@@ -81,6 +81,9 @@ func Open(ctx context.Context, cfg Config) (*Record, error) {
 	if cfg.OnRetry == nil {
 		cfg.OnRetry = func(error) {}
 	}
+	if !connected(cfg.JetStream) {
+		return nil, readFault("open", errDisconnected)
+	}
 	if err := serverProblem(cfg.JetStream).err(); err != nil {
 		return nil, err
 	}
@@ -108,6 +111,9 @@ func (r *Record) call(ctx context.Context) (context.Context, context.CancelFunc)
 // zero for a credential that has no record.
 func (r *Record) Load(ctx context.Context, name credential.Name) (credential.State, credential.Head, error) {
 	op := fmt.Sprintf("load %s", name)
+	if _, err := credential.ParseName(string(name)); err != nil {
+		return credential.State{}, credential.Head{}, permanent(op, "", err)
+	}
 	ctx, cancel := r.call(ctx)
 	defer cancel()
 	msg, err := r.stream.GetLastMsgForSubject(ctx, RecordSubject(name))
@@ -119,7 +125,6 @@ func (r *Record) Load(ctx context.Context, name credential.Name) (credential.Sta
 	}
 	entry, err := decode(msg.Subject, msg.Sequence, msg.Header, msg.Data)
 	if err != nil {
-		r.cfg.OnBad(msg.Subject, msg.Sequence, err)
 		return credential.State{}, credential.Head{}, permanent(op, "", fmt.Errorf("message %d: %w", msg.Sequence, err))
 	}
 	return entry.State, entry.Head, nil

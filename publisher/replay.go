@@ -50,6 +50,9 @@ func (r *Record) Recover(ctx context.Context, fn func(credential.Entry) error) e
 // Recover does.
 func (r *Record) History(ctx context.Context, name credential.Name, fn func(credential.Entry) error) error {
 	op := fmt.Sprintf("read the history of %s", name)
+	if _, err := credential.ParseName(string(name)); err != nil {
+		return permanent(op, "", err)
+	}
 	call, cancel := r.call(ctx)
 	defer cancel()
 	last, err := r.stream.GetLastMsgForSubject(call, RecordSubject(name))
@@ -108,25 +111,28 @@ func (r *Record) replay(ctx context.Context, op string, last uint64, cfg jetstre
 		defer close(work)
 		read = r.collect(ctx, last, cfg, work, ordered)
 	})
-	failed := deliver(ordered, fn, cancel)
+	complete, failed := deliver(ctx, ordered, fn, cancel)
 	group.Wait()
 	switch {
 	case failed != nil:
 		return failed
 	case read != nil:
 		return readFault(op, read)
+	case !complete:
+		return readFault(op, context.Cause(ctx))
 	}
 	return nil
 }
 
-// deliver calls fn for the entries of each batch. After an error it stops the
-// reader and drains what is under way.
-func deliver(ordered <-chan *batch, fn func(credential.Entry) error, cancel context.CancelCauseFunc) error {
-	var failed error
+// deliver calls fn for the entries of each batch. After an error of fn, which it
+// returns, or the end of ctx it stops the reader and drains what is under way.
+func deliver(ctx context.Context, ordered <-chan *batch, fn func(credential.Entry) error, cancel context.CancelCauseFunc) (complete bool, failed error) {
+	complete = true
 	for b := range ordered {
 		<-b.done
 		for _, entry := range b.entries {
-			if failed != nil {
+			if failed != nil || ctx.Err() != nil {
+				complete = false
 				break
 			}
 			if failed = fn(entry); failed != nil {
@@ -134,7 +140,7 @@ func deliver(ordered <-chan *batch, fn func(credential.Entry) error, cancel cont
 			}
 		}
 	}
-	return failed
+	return complete, failed
 }
 
 // collect cuts the messages into batches until the sequence last is reached.
@@ -152,9 +158,11 @@ func (r *Record) collect(ctx context.Context, last uint64, cfg jetstream.Consume
 		}
 		b.readings = append(b.readings, m)
 		end := m.sequence >= last
+		watchdog.Reset(patience)
 		if !end && len(b.readings) < batchSize {
 			return false, nil
 		}
+		watchdog.Stop() // fn may take its time
 		// no worker waits for anything, so this ends; what stands in ordered is
 		// always decoded
 		work <- b
@@ -167,8 +175,11 @@ func (r *Record) collect(ctx context.Context, last uint64, cfg jetstream.Consume
 	pause := pauseMin
 	for {
 		at, err := r.follow(ctx, cfg, pullSize, each)
-		if err == nil || ctx.Err() != nil {
-			return errors.Join(err, context.Cause(ctx))
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if at > 0 {
 			cfg = from(cfg, at)

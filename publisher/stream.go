@@ -43,6 +43,9 @@ func StreamConfig(replicas int) jetstream.StreamConfig {
 // one that is weaker than StreamConfig is an error that names each difference.
 func Setup(ctx context.Context, js jetstream.JetStream, replicas int) error {
 	want := StreamConfig(replicas)
+	if !connected(js) {
+		return readFault("set up the stream "+StreamName, errDisconnected)
+	}
 	if err := serverProblem(js).err(); err != nil {
 		return err
 	}

@@ -248,15 +248,14 @@ func TestSignerKeepsItsSeed(t *testing.T) {
 
 func TestLoadOfAnUnreadableEvent(t *testing.T) {
 	s := oneNode(t)
-	told := 0
-	r := s.open(t, func(cfg *Config) { cfg.OnBad = func(string, uint64, error) { told++ } })
+	r := s.open(t)
 	head := mustAppend(t, r, mapKey, credential.Head{}, 1)
 	msg := s.copyOf(t, head.Sequence)
 	msg.Data = bytes.Replace(msg.Data, []byte(`"schema":1`), []byte(`"schema":7`), 1)
 	s.forge(t, msg)
 	_, _, err := r.Load(limited(t), mapKey)
-	if !credential.IsClass(err, credential.ClassPermanent) || !strings.Contains(err.Error(), "upgrade keyturn") || told != 1 {
-		t.Errorf("Load says %v (told %d times), want a permanent fault about the schema", err, told)
+	if !credential.IsClass(err, credential.ClassPermanent) || !strings.Contains(err.Error(), "upgrade keyturn") {
+		t.Errorf("Load says %v, want a permanent fault about the schema", err)
 	}
 	_, err = r.Append(limited(t), mapKey, head, recordtest.Event(credential.Released{}), recordtest.State(mapKey, 2))
 	if !credential.IsClass(err, credential.ClassConflict) {

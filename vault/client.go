@@ -171,6 +171,9 @@ func (c *Client) send(ctx context.Context, client *api.Client, k call) (answer, 
 		}
 		a.missing = err != nil
 		a.data, err = parse(resp)
+		if a.missing && errors.Is(err, errUnreadable) {
+			a.data, err = nil, nil // {"errors":[]}: nothing is there
+		}
 		return err
 	})
 	return a, err

@@ -4,29 +4,68 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
+	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 )
 
 // api calls this very server through its front door.
-type api struct{ addr, token string }
+type api struct {
+	host, token string
+	client      *http.Client
+}
 
-// call sends a request and returns its status; the body is not of interest.
-func (a api) call(ctx context.Context, method, path string, body any) (status int, err error) {
+// newAPI talks to host:port, through no proxy.
+func newAPI(host string) *api {
+	return &api{host: host, client: &http.Client{Transport: &http.Transport{}}}
+}
+
+// refusal is an answer of the server that is not a success.
+type refusal struct {
+	status int
+	errors []string
+}
+
+// Error is what the server said.
+func (r *refusal) Error() string {
+	return fmt.Sprintf("status %d: %s", r.status, strings.Join(r.errors, "; "))
+}
+
+// call sends a request and decodes the data of its answer into data, unless that
+// is nil. A status of 300 or more is a *refusal.
+func (a *api) call(ctx context.Context, method, path string, body, data any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, method, a.addr+"/v1/"+path, bytes.NewReader(text))
+	target := url.URL{Scheme: "http", Host: a.host, Path: "/v1/" + path}
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(text))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	request.Header.Set("X-Vault-Token", a.token)
-	response, err := http.DefaultClient.Do(request)
+	response, err := a.client.Do(request)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = response.Body.Close() }()
-	_, err = io.Copy(io.Discard, response.Body)
-	return response.StatusCode, err
+	var answer struct {
+		Data   json.RawMessage `json:"data"`
+		Errors []string        `json:"errors"`
+	}
+	var read bytes.Buffer
+	if _, err := read.ReadFrom(response.Body); err != nil {
+		return err
+	}
+	if read.Len() > 0 {
+		err = json.Unmarshal(read.Bytes(), &answer)
+	}
+	if response.StatusCode >= 300 {
+		return &refusal{status: response.StatusCode, errors: answer.Errors}
+	}
+	if err != nil || data == nil {
+		return err
+	}
+	return json.Unmarshal(answer.Data, data)
 }

@@ -200,9 +200,7 @@ func (e *Engine) commit(ctx context.Context, w *work, command credential.Command
 			w.state, w.head = after, head
 			w.took(event, began)
 			e.claims.see(w.name, after, e.config.Now())
-			if hook := e.config.Hooks.Committed; hook != nil {
-				hook(event, after)
-			}
+			e.committed(event, after)
 			return nil
 		case credential.IsClass(err, credential.ClassConflict):
 			if hook := e.config.Hooks.Conflict; hook != nil {

@@ -1,0 +1,40 @@
+# keyturn: `make run` shows it, `make test` proves it.
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+export CGO_ENABLED ?= 1
+
+.PHONY: help run build test lint vet tidy-check bench clean FORCE
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: build ## rotate real keys on this machine; flags by ARGS='--key-lifetime 30s'
+	bin/keyturn dev $(ARGS)
+
+build: bin/keyturn bin/devvault ## put bin/keyturn and bin/devvault in place
+
+bin/keyturn: FORCE
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/keyturn
+
+# The dev Vault is a module of its own; it is rebuilt when its sources change.
+bin/devvault: $(wildcard deploy/devvault/*.go) deploy/devvault/go.mod deploy/devvault/go.sum
+	cd deploy/devvault && CGO_ENABLED=0 go build -trimpath -o ../../$@ .
+	@touch $@
+
+test: build ## all tests, with the race detector
+	go test -race -timeout 14m ./...
+	cd deploy/devvault && go vet ./...
+
+lint: vet tidy-check ## vet, golangci-lint, go.mod tidy
+	go run $(GOLANGCI) run ./...
+
+vet:
+	go vet ./...
+
+tidy-check:
+	go mod tidy -diff
+	cd deploy/devvault && go mod tidy -diff
+
+clean: ## remove what was built, and the state of `make run`
+	rm -rf bin .keyturn

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// metrics are what /metrics shows.
+type metrics struct {
+	registry  *prometheus.Registry
+	rotations *prometheus.CounterVec
+	steps     *prometheus.HistogramVec
+	calls     *prometheus.HistogramVec
+	failures  *prometheus.CounterVec
+	events    *prometheus.CounterVec
+	conflicts *prometheus.CounterVec
+	skew      *prometheus.GaugeVec
+	manager   *prometheus.GaugeVec
+	expiry    *expiries
+}
+
+// expiries knows the expiry of each primary key, for the soonest of each issuer.
+type expiries struct {
+	mu   sync.Mutex
+	keys map[credential.Name]expiring // credential → its primary's expiry
+}
+
+type expiring struct {
+	issuer string
+	at     time.Time
+}
+
+var expiryDesc = prometheus.NewDesc("keyturn_next_expiry_seconds",
+	"Seconds until the first primary key of an issuer expires.", []string{"issuer"}, nil)
+
+// Describe implements prometheus.Collector.
+func (e *expiries) Describe(out chan<- *prometheus.Desc) { out <- expiryDesc }
+
+// Collect implements prometheus.Collector.
+func (e *expiries) Collect(out chan<- prometheus.Metric) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	first := map[string]time.Time{}
+	for _, key := range e.keys {
+		if soonest, ok := first[key.issuer]; !ok || key.at.Before(soonest) {
+			first[key.issuer] = key.at
+		}
+	}
+	for issuer, at := range first {
+		out <- prometheus.MustNewConstMetric(expiryDesc, prometheus.GaugeValue, at.Sub(wallClock()).Seconds(), issuer)
+	}
+}
+
+func (e *expiries) note(name credential.Name, s credential.State) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	primary, ok := s.Primary()
+	if !ok || s.Status != credential.StatusRegistered {
+		delete(e.keys, name)
+		return
+	}
+	e.keys[name] = expiring{s.Spec.Issuer, primary.Expires}
+}
+
+func newMetrics(lag func() time.Duration, credentials func() int) *metrics {
+	m := &metrics{registry: prometheus.NewRegistry(), expiry: &expiries{keys: map[credential.Name]expiring{}}}
+	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	m.rotations = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_rotations_total", Help: "Rotations by result (started, promoted, ended, abandoned, attempt_failed) and reason.",
+	}, []string{"result", "reason"})
+	m.steps = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "keyturn_step_duration_seconds", Help: "Duration of each step by its result.", Buckets: buckets,
+	}, []string{"step", "issuer", "result"})
+	m.calls = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "keyturn_call_duration_seconds", Help: "Duration of calls to issuers and to Vault.", Buckets: buckets,
+	}, []string{"system", "op"})
+	m.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_call_failures_total", Help: "Failed calls to issuers and to Vault by class.",
+	}, []string{"system", "op", "class"})
+	m.events = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_events_appended_total", Help: "Events appended to the record by type.",
+	}, []string{"type"})
+	m.conflicts = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_conflicts_total", Help: "Appends and Vault writes that met another writer.",
+	}, []string{"system"})
+	m.skew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "keyturn_issuer_clock_skew_seconds", Help: "The issuer's clock less this one.",
+	}, []string{"issuer"})
+	m.manager = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "keyturn_manager_key_expiry_timestamp_seconds", Help: "When the API key that manages an issuer expires.",
+	}, []string{"issuer"})
+	m.registry.MustRegister(m.rotations, m.steps, m.calls, m.failures, m.events, m.conflicts, m.skew, m.manager, m.expiry,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "keyturn_schedule_lag_seconds", Help: "How long the most overdue credential has waited for its turn.",
+		}, func() float64 { return lag().Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "keyturn_credentials", Help: "Credentials that this daemon watches.",
+		}, func() float64 { return float64(credentials()) }),
+	)
+	return m
+}
+
+// call is the hook of the adapters.
+func (m *metrics) call(system string) func(op string, took time.Duration, err error) {
+	return func(op string, took time.Duration, err error) {
+		op = word(op)
+		m.calls.WithLabelValues(system, op).Observe(took.Seconds())
+		if err != nil {
+			m.failures.WithLabelValues(system, op, string(credential.ClassOf(err))).Inc()
+		}
+	}
+}
+
+// word is the first word of an operation, so that labels stay few.
+func word(op string) string {
+	first, _, _ := strings.Cut(op, " ")
+	return first
+}
+
+// committed counts what an event means.
+func (m *metrics) committed(event credential.Event, after credential.State) {
+	m.events.WithLabelValues(string(event.Fact.Type())).Inc()
+	m.expiry.note(after.Name, after)
+	switch f := event.Fact.(type) {
+	case credential.Started:
+		m.rotations.WithLabelValues("started", string(f.Rotation.Reason)).Inc()
+	case credential.Promoted:
+		reason := "first-key"
+		if after.Rotation != nil {
+			reason = string(after.Rotation.Reason)
+		}
+		m.rotations.WithLabelValues("promoted", reason).Inc()
+	case credential.Abandoned:
+		m.rotations.WithLabelValues("abandoned", "settings-changed").Inc()
+	case credential.Failed:
+		m.rotations.WithLabelValues("attempt_failed", string(f.Failure.Step)).Inc()
+	case credential.Invalidated:
+		if after.Rotation == nil {
+			m.rotations.WithLabelValues("ended", string(f.How)).Inc()
+		}
+	}
+}
+
+// errNotReady is the base of what /readyz says.
+var errNotReady = errors.New("not ready")

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn/rotator/control"
+	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
+)
+
+func rotateCommand(o *options) *cobra.Command {
+	var now bool
+	var reason string
+	cmd := &cobra.Command{
+		Use: "rotate NAME", Short: "Ask for a rotation", Args: cobra.ExactArgs(1),
+		Long: `Ask for a rotation: a new key through the other slot, with the usual proof and drain.
+It begins in the credential's window; with --now at once, whatever back-off or window says.
+
+It answers as soon as the wish is on record; keyturn watch NAME follows it.
+Exit code 3: a rotation is under way already.`,
+		Example: "  keyturn rotate maps/web --now --reason 'laptop lost'",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, err := credential.ParseName(args[0])
+			if err != nil {
+				return usage(err)
+			}
+			reader, err := o.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer reader.close()
+			ctx, cancel := context.WithTimeout(cmd.Context(), requestTimeout)
+			defer cancel()
+			answer, err := control.NewClient(reader.conn).Rotate(ctx, control.Rotate{
+				Name: name, Actor: actor(), Reason: reason, Now: now, Request: engine.NewID(),
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if err := printAnswers(cmd.OutOrStdout(), o.output, []control.Answer{answer}, false); err != nil {
+				return err
+			}
+			if answer.Result == control.ResultUnchanged {
+				return nothing()
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&now, "now", false, "do not wait for window and back-off")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
+	return cmd
+}

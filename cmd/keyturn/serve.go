@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
+	"github.com/keyturn/keyturn/publisher"
+	"github.com/keyturn/keyturn/rotator/arcgis"
+	"github.com/keyturn/keyturn/rotator/control"
+	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
+	"github.com/keyturn/keyturn/rotator/schedule"
+	"github.com/keyturn/keyturn/vault"
+)
+
+func serveCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
+		Long: `Run the daemon. It needs a stream and a signing key: run keyturn setup once.
+
+While Vault or NATS is away it waits and says so; /readyz tells what it waits for.
+SIGTERM lets the steps that are under way finish, for at most ten seconds.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, calendar, err := o.load()
+			if err != nil {
+				return err
+			}
+			logger, err := newLogger(c.Daemon.LogLevel, false)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = logger.Sync() }()
+			return serve(cmd.Context(), c, calendar, logger, nil)
+		},
+	}
+}
+
+// daemon is a running daemon and its parts.
+type daemon struct {
+	config   *config.Config
+	calendar *schedule.Calendar
+	logger   *zap.Logger
+	id       string
+	status   *status
+
+	vault     *vault.Client
+	record    *publisher.Record
+	issuers   map[string]*arcgis.Portal
+	engine    *engine.Engine
+	scheduler *schedule.Scheduler
+	metrics   *metrics
+}
+
+// serve runs the daemon until ctx ends. Ready, if given, is called once when
+// everything serves.
+func serve(ctx context.Context, c *config.Config, calendar *schedule.Calendar, logger *zap.Logger, ready func()) error {
+	d := &daemon{
+		config: c, calendar: calendar, logger: logger, id: "d-" + engine.NewID()[:8],
+		status: newStatus("vault", "nats", "record"), issuers: map[string]*arcgis.Portal{},
+	}
+	d.scheduler = schedule.New(schedule.Config{
+		Pass: d.pass, Lanes: lanes(c), Now: wallClock, Logger: logger,
+	})
+	d.metrics = newMetrics(d.scheduler.Lag, d.scheduler.Len)
+	logger.Info("keyturn starts", zap.String("version", version), zap.String("daemon", d.id), zap.String("config", c.Path))
+
+	var err error
+	d.vault, err = openVault(c.Vault, d.metrics.call("vault"), d.loggedIn)
+	if err != nil {
+		return err
+	}
+	defer d.vault.Close()
+	for _, name := range slices.Sorted(maps.Keys(c.Issuers)) {
+		portal, err := openIssuer(name, c.Issuers[name], d.vault.Get, d.metrics.call("issuer "+name))
+		if err != nil {
+			return err
+		}
+		defer portal.Close()
+		d.issuers[name] = portal
+	}
+	group := newGroup(ctx)
+	group.run("http", func(ctx context.Context) error {
+		return serveHTTP(ctx, c.Daemon.HTTP, d.metrics.registry, d.status, logger)
+	})
+	group.run("vault", d.vault.Run)
+	group.run("daemon", func(ctx context.Context) error { return d.run(ctx, group, ready) })
+	err = group.wait()
+	logger.Info("keyturn has ended")
+	return err
+}
+
+// run waits for what the daemon needs, then starts the rest.
+func (d *daemon) run(ctx context.Context, group *group, ready func()) error {
+	if err := d.vault.WaitReady(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	conn, err := connectNATS(ctx, d.config.NATS, d.vault.Get, true,
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			d.status.set("nats", "disconnected")
+			if err != nil {
+				d.logger.Warn("NATS is away; nothing is lost, it is tried again", zap.Error(err))
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { d.status.set("nats", ""); d.logger.Info("NATS is back") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			d.logger.Warn("NATS refused something", zap.Error(err))
+		}),
+	)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := conn.Drain(); err != nil {
+			conn.Close()
+		}
+		for deadline := time.Now().Add(3 * time.Second); !conn.IsClosed() && time.Now().Before(deadline); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		conn.Close()
+	}()
+	if err := d.awaitNATS(ctx, conn); err != nil {
+		return stopped(ctx, err)
+	}
+	if err := d.open(ctx, conn); err != nil {
+		return stopped(ctx, err)
+	}
+	last, err := d.recover(ctx)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	inner := newGroup(ctx)
+	inner.run("watch", func(ctx context.Context) error { return d.record.Watch(ctx, last, d.seen) })
+	inner.run("scheduler", d.scheduler.Run)
+	inner.run("sweeper", d.sweeper().Run)
+	inner.run("vault health", d.watchVault)
+	inner.run("issuer health", d.watchIssuers)
+	inner.run("control", control.New(control.Config{
+		Conn: conn, Commander: d.engine, Check: d.checkSpec, Version: semantic(version), Logger: d.logger,
+		Limits:  limits(d.config),
+		Changed: func(name credential.Name, after credential.State) { d.scheduler.Set(name, d.plan(name, after)) },
+	}).Run)
+	d.status.set("record", "")
+	d.logger.Info("keyturn is ready", zap.Int("credentials", d.scheduler.Len()))
+	if ready != nil {
+		ready()
+	}
+	return inner.wait()
+}
+
+// stopped turns the end of the context into a clean end.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// awaitNATS waits for the first connection.
+func (d *daemon) awaitNATS(ctx context.Context, conn *nats.Conn) error {
+	said := false
+	for !conn.IsConnected() {
+		if !said {
+			said = true
+			d.logger.Warn("waiting for NATS", zap.String("url", d.config.NATS.URL), zap.Error(conn.LastError()))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	d.status.set("nats", "")
+	return nil
+}
+
+// open opens the record with the signing key from Vault. What is missing is an
+// error; what is away is waited for.
+func (d *daemon) open(ctx context.Context, conn *nats.Conn) error {
+	return d.retry(ctx, "record", func() error {
+		seed, err := d.vault.SigningSeed(ctx)
+		if credential.IsClass(err, credential.ClassNotFound) {
+			return permanent{fmt.Errorf("there is no signing key in Vault (try: keyturn setup)")}
+		}
+		if err != nil {
+			return err
+		}
+		signer, err := publisher.NewSigner(seed)
+		if err != nil {
+			return permanent{err}
+		}
+		record, err := openRecord(ctx, d.config, conn, publisher.Config{
+			Signer: signer,
+			OnBad: func(subject string, sequence uint64, err error) {
+				d.logger.Error("an event cannot be read; the others go on", zap.String("subject", subject), zap.Uint64("sequence", sequence), zap.Error(err))
+			},
+			OnRetry: func(err error) { d.logger.Warn("the watch of the record is opened again", zap.Error(err)) },
+		})
+		if err != nil {
+			if class := credential.ClassOf(err); class == credential.ClassRetryable || class == credential.ClassUnknown {
+				return err
+			}
+			return permanent{err}
+		}
+		d.record = record
+		ports := map[string]engine.Issuer{}
+		for name, portal := range d.issuers {
+			ports[name] = portal
+		}
+		d.engine = engine.New(engine.Config{
+			Record: record, Store: d.vault, Issuers: ports, Calendar: d.calendar,
+			Installation: d.config.Installation, Daemon: d.id, MaxSkew: d.config.Daemon.MaxClockSkew.Value,
+			Now: wallClock, Logger: d.logger, Hooks: engine.Hooks{
+				Committed: d.metrics.committed,
+				Conflict:  func(system string) { d.metrics.conflicts.WithLabelValues(system).Inc() },
+				Step: func(step credential.StepKind, issuer string, took time.Duration, result string) {
+					d.metrics.steps.WithLabelValues(string(step), issuer, result).Observe(took.Seconds())
+				},
+			},
+		})
+		return nil
+	})
+}
+
+// recover plans every credential of the record, and tells the last sequence.
+func (d *daemon) recover(ctx context.Context) (last uint64, err error) {
+	err = d.retry(ctx, "record", func() error {
+		return d.record.Recover(ctx, func(entry credential.Entry) error {
+			last = max(last, entry.Head.Sequence)
+			d.metrics.expiry.note(entry.Name, entry.State)
+			d.scheduler.Set(entry.Name, d.plan(entry.Name, entry.State))
+			return nil
+		})
+	})
+	return last, err
+}
+
+// permanent marks an error that waiting does not mend.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// retry tries again while something is away, and says so now and then.
+func (d *daemon) retry(ctx context.Context, part string, try func() error) error {
+	var said time.Time
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := try()
+		var final permanent
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &final):
+			return final.error
+		}
+		d.status.set(part, err.Error())
+		if wallClock().Sub(said) > 30*time.Second {
+			said = wallClock()
+			d.logger.Warn("waiting for the "+part, zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// group runs parts until one fails or ctx ends; a panic is an error.
+type group struct {
+	*errgroup.Group
+	ctx context.Context
+}
+
+func newGroup(ctx context.Context) *group {
+	g, ctx := errgroup.WithContext(ctx)
+	return &group{g, ctx}
+}
+
+func (g *group) run(name string, part func(context.Context) error) {
+	g.Go(func() (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("%s panicked: %v\n%s", name, r, debug.Stack())
+			}
+		}()
+		return part(g.ctx)
+	})
+}
+
+func (g *group) wait() error { return g.Wait() }

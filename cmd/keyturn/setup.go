@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
+	"github.com/keyturn/keyturn/publisher"
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+func setupCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "setup", Short: "Make the stream and the signing key, once", Args: cobra.NoArgs,
+		Long: `Make what an installation needs: the JetStream stream of the record, and the key
+that signs its events (in Vault). It changes nothing that is there already.
+
+It prints the public key: give it to your auditors, and set nats.signer_root to it.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := o.load()
+			if err != nil {
+				return err
+			}
+			return setup(cmd.Context(), c, cmd.OutOrStdout(), o.output)
+		},
+	}
+}
+
+// setup is the command, for dev as well.
+func setup(ctx context.Context, c *config.Config, out io.Writer, output string) error {
+	store, err := openVault(c.Vault, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := store.Login(ctx); err != nil {
+		return err
+	}
+	conn, err := connectNATS(ctx, c.NATS, store.Get, false)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	if err := publisher.Setup(ctx, js, c.NATS.Replicas); err != nil {
+		return err
+	}
+	seed, err := store.SigningSeed(ctx)
+	if credential.IsClass(err, credential.ClassNotFound) {
+		if seed, _, err = publisher.GenerateSeed(); err != nil {
+			return err
+		}
+		err = store.StoreSigningSeed(ctx, seed)
+		if credential.IsClass(err, credential.ClassConflict) { // another setup won
+			seed, err = store.SigningSeed(ctx)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	signer, err := publisher.NewSigner(seed)
+	if err != nil {
+		return errors.Join(errors.New("the signing key in Vault is damaged"), err)
+	}
+	if err := publisher.PublishSigner(ctx, js, signer, c.Installation, nil); err != nil {
+		return err
+	}
+	if output == "json" {
+		return printJSON(out, map[string]string{"stream": publisher.StreamName, "signer": signer.Public()})
+	}
+	_, err = fmt.Fprintf(out, "stream %s is in place\nsigner %s (give it to your auditors; nats.signer_root pins it)\n", publisher.StreamName, signer.Public())
+	return err
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+func showCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Show one credential: seats, next step, last failure", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			reader, err := o.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer reader.close()
+			state, err := reader.one(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if o.output == "json" {
+				return printJSON(cmd.OutOrStdout(), state)
+			}
+			return printState(cmd.OutOrStdout(), reader, state)
+		},
+	}
+}
+
+// secretPath is where applications read the key.
+func secretPath(v config.Vault, name credential.Name) string {
+	mount, prefix := v.Mount, v.Prefix
+	if mount == "" {
+		mount = "secret"
+	}
+	if prefix == "" {
+		prefix = "keyturn"
+	}
+	return mount + "/" + prefix + "/" + string(name)
+}
+
+func printState(out io.Writer, reader *reader, s credential.State) error {
+	now := wallClock()
+	p := s.Spec.Policy
+	plan := plannedOf(s, reader.next(s), now)
+	lines := []string{
+		fmt.Sprintf("name         %s (%s)", s.Name, word1(s, now)),
+		fmt.Sprintf("read it at   %s, field api_key", secretPath(reader.config.Vault, s.Name)),
+		fmt.Sprintf("issuer       %s", s.Spec.Issuer),
+		fmt.Sprintf("policy       lives %s, rotates %s before expiry, drains %s, settles %s", credential.Short(p.Lifetime.Std()),
+			credential.Short(p.RotateBefore.Std()), credential.Short(p.Drain.Std()), credential.Short(p.Settle.Std())),
+		fmt.Sprintf("next         %s %s: %s", plan.Step, until(plan.At, now), plan.Why),
+		fmt.Sprintf("generation   %d, revision %d, Vault version %d", s.Generation, s.Revision, s.Vault.Version),
+	}
+	for _, seat := range s.Seats {
+		lines = append(lines, fmt.Sprintf("%-12s %s on slot %d of item %s, mint %d, expires %s (%s)",
+			seat.Role, orDash(string(seat.Fingerprint)), seat.Slot, seat.Item, seat.Mint, clock(seat.Expires), until(seat.Expires, now)))
+	}
+	if r := s.Rotation; r != nil {
+		lines = append(lines, fmt.Sprintf("rotation     %s, %s, since %s, in phase %s", r.ID, r.Reason, clock(r.Started), r.Phase))
+		if missing := s.Missing(); len(missing) > 0 {
+			lines = append(lines, "waits for    "+strings.Join(missing, ", "))
+		}
+	}
+	for _, c := range s.Claims {
+		lines = append(lines, fmt.Sprintf("claim        %s on %s by %s, since %s for %s", c.Op, c.Seat, c.Daemon, clock(c.Opened), c.Window))
+	}
+	if h := s.Hold; h != nil {
+		lines = append(lines, fmt.Sprintf("held         by %s since %s: %s", h.Actor, clock(h.Since), h.Reason))
+	}
+	if f := s.Failure; f != nil {
+		lines = append(lines, fmt.Sprintf("failure      %s, attempt %d, next try %s: %s", f.Step, f.Attempts, until(f.Next, now), f.Message))
+	}
+	for _, d := range s.Drift {
+		lines = append(lines, fmt.Sprintf("drift        %s since %s: %s", d.Kind, clock(d.Since), d.Detail))
+	}
+	_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))
+	return err
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

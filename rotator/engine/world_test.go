@@ -1,0 +1,192 @@
+package engine_test
+
+import (
+	"context"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/google/uuid"
+
+	"github.com/keyturn/keyturn/publisher"
+	"github.com/keyturn/keyturn/publisher/natstest"
+	"github.com/keyturn/keyturn/rotator/arcgis"
+	"github.com/keyturn/keyturn/rotator/arcgis/emulator"
+	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
+	"github.com/keyturn/keyturn/rotator/schedule"
+	"github.com/keyturn/keyturn/vault"
+	"github.com/keyturn/keyturn/vault/vaulttest"
+)
+
+// world is everything around an engine, all of it real: JetStream, the Vault
+// core, the emulated portal.
+type world struct {
+	portal    *emulator.Portal
+	portalURL string
+	vault     *vaulttest.Server
+	record    *publisher.Record
+	store     *vault.Client
+	calendar  *schedule.Calendar
+	signer    *publisher.Signer
+}
+
+const (
+	user     = "keeper"
+	password = "correct horse battery staple"
+)
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{calendar: &schedule.Calendar{}, vault: vaulttest.Start(t)}
+
+	portal, err := emulator.New(emulator.Config{Users: map[string]string{user: password}, MinLifetime: time.Second})
+	must(t, err)
+	server := httptest.NewServer(portal.Handler())
+	t.Cleanup(func() {
+		must(t, portal.Close())
+		server.Close()
+	})
+	w.portal, w.portalURL = portal, server.URL+"/sharing/rest"
+
+	_, js := natstest.Connect(t, natstest.Start(t).ClientURL())
+	must(t, publisher.Setup(t.Context(), js, 1))
+	seed, _, err := publisher.GenerateSeed()
+	must(t, err)
+	w.signer, err = publisher.NewSigner(seed)
+	must(t, err)
+	must(t, publisher.PublishSigner(t.Context(), js, w.signer, "test", nil))
+	w.record, err = publisher.Open(t.Context(), publisher.Config{JetStream: js, Signer: w.signer, Installation: "test"})
+	must(t, err)
+
+	w.store, err = vault.New(vault.Config{
+		Addr: w.vault.Addr, Prefix: "kt-" + uuid.NewString()[:8],
+		Login: vault.Login{Token: func() (credential.Secret, error) { return w.vault.Token, nil }},
+	})
+	must(t, err)
+	must(t, w.store.Login(t.Context()))
+	t.Cleanup(w.store.Close)
+	return w
+}
+
+// issuer logs in at the portal.
+func (w *world) issuer(t testing.TB) *arcgis.Portal {
+	t.Helper()
+	issuer, err := arcgis.New(arcgis.Config{
+		Name: "example", URL: w.portalURL, Username: user, Concurrency: 64,
+		Password: func() (credential.Secret, error) { return credential.NewSecret(password), nil },
+	})
+	must(t, err)
+	t.Cleanup(issuer.Close)
+	return issuer
+}
+
+// ports may be replaced one by one, to put faults between.
+type ports struct {
+	record engine.Record
+	store  engine.SecretStore
+	issuer engine.Issuer
+}
+
+func (w *world) ports(t testing.TB) ports {
+	return ports{record: w.record, store: w.store, issuer: w.issuer(t)}
+}
+
+// engine is a daemon's engine with an id of its own.
+func (w *world) engine(t testing.TB, p ports, hooks engine.Hooks) *engine.Engine {
+	t.Helper()
+	logger := zap.NewNop()
+	if testing.Verbose() {
+		logger = zaptest.NewLogger(t)
+	}
+	return engine.New(engine.Config{
+		Record: p.record, Store: p.store, Issuers: map[string]engine.Issuer{"example": p.issuer},
+		Calendar: w.calendar, Installation: "test", Daemon: "d-" + uuid.NewString()[:8],
+		Now: time.Now, Logger: logger, Hooks: hooks,
+	})
+}
+
+// policy resolves a policy for short-lived keys.
+func (w *world) policy(t testing.TB, lifetime, lead, drain time.Duration) credential.Policy {
+	t.Helper()
+	p, err := credential.Policy{
+		Lifetime: credential.Duration(lifetime), RotateBefore: credential.Duration(lead),
+		Drain: credential.Duration(drain), DrainSet: true, SettleSet: true,
+	}.Resolve(time.Second, w.calendar, time.Now())
+	must(t, err)
+	return p
+}
+
+// register appends the first event, as the control service does.
+func (w *world) register(t testing.TB, name credential.Name, policy credential.Policy) {
+	t.Helper()
+	w.command(t, name, credential.Register{Actor: "test", Spec: credential.Spec{
+		Issuer: "example", Policy: policy,
+		Item: credential.ItemSpec{Title: string(name), Privileges: []string{"premium:user:basemaps"}},
+	}})
+}
+
+// command decides and appends one command.
+func (w *world) command(t testing.TB, name credential.Name, c credential.Command) {
+	t.Helper()
+	state, head, err := w.record.Load(t.Context(), name)
+	must(t, err)
+	event, err := credential.Decide(state, c, credential.View{Now: time.Now(), Daemon: "test", ID: uuid.NewString(), Calendar: w.calendar})
+	must(t, err)
+	after := credential.Evolve(state, event)
+	after.Name = name
+	_, err = w.record.Append(t.Context(), name, head, event, after)
+	must(t, err)
+}
+
+// run lets an engine go on with a credential until done, waiting as it asks.
+func run(ctx context.Context, t testing.TB, e *engine.Engine, name credential.Name, done func(engine.Result) bool) engine.Result {
+	t.Helper()
+	for {
+		result, err := e.Pass(ctx, name)
+		if err != nil {
+			t.Fatalf("pass of %s: %v", name, err)
+		}
+		if done(result) {
+			return result
+		}
+		if result.Next.At.IsZero() {
+			t.Fatalf("%s waits for ever: %s: %s", name, result.Next.Reason, result.Next.Why)
+		}
+		timer := time.NewTimer(time.Until(result.Next.At))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			t.Fatalf("%s: time is up while it waits: %s: %s", name, result.Next.Reason, result.Next.Why)
+		case <-timer.C:
+		}
+	}
+}
+
+// history collects the events of a credential.
+func (w *world) history(t testing.TB, name credential.Name) []credential.Entry {
+	t.Helper()
+	var entries []credential.Entry
+	must(t, w.record.History(t.Context(), name, func(e credential.Entry) error {
+		entries = append(entries, e)
+		return nil
+	}))
+	return entries
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// once runs f at its first call.
+func once(f func()) func() {
+	var o sync.Once
+	return func() { o.Do(f) }
+}
