@@ -69,10 +69,11 @@ func dev(ctx context.Context, o devOptions, out io.Writer, output string) error 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	env := filepath.Join(dir, "dev.env")
+	env := filepath.Join(dir, "dev.env") // there while all is ready, and only then
 	if err := os.Remove(env); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	defer func() { _ = os.Remove(env) }()
 	logger, err := newLogger("info", true)
 	if err != nil {
 		return err
@@ -252,7 +253,7 @@ func (p devPlace) guide(ctx context.Context, o devOptions, c *config.Config, cal
     bin/keyturn rotate demo/web --now
     bin/keyturn show demo/web
 
-`, credential.Short(o.lifetime*2/3), emulator.Banner, filepath.Join(rel, "dev.env"))
+`, credential.Short((o.lifetime * 2 / 3).Round(time.Second)), emulator.Banner, filepath.Join(rel, "dev.env"))
 	}
 	return watch(ctx, record, "", output, out)
 }

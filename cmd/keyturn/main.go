@@ -76,7 +76,7 @@ func root() *cobra.Command {
 		Short:         "Rotates API keys before they expire, without anybody noticing",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          usageArgs(cobra.NoArgs),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVar(&o.config, "config", "", "configuration file (default $KEYTURN_CONFIG)")

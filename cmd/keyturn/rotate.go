@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ Exit code 3: a rotation is under way already.`,
 				Name: name, Actor: actor(), Reason: reason, Now: now, Request: engine.NewID(),
 			})
 			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+				return explain(name, err)
 			}
 			if err := printAnswers(cmd.OutOrStdout(), o.output, []control.Answer{answer}, false); err != nil {
 				return err
@@ -52,4 +53,13 @@ Exit code 3: a rotation is under way already.`,
 	cmd.Flags().BoolVar(&now, "now", false, "do not wait for window and back-off")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
 	return cmd
+}
+
+// explain adds a hint to a daemon's refusal.
+func explain(name credential.Name, err error) error {
+	var refusal *control.Refusal
+	if errors.As(err, &refusal) && refusal.Code == control.CodeUnknown {
+		return fmt.Errorf("%s: %w (try: keyturn list)", name, err)
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }

@@ -1,7 +1,7 @@
 package arcgis
 
 import (
-	"errors"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,27 +14,34 @@ import (
 
 // Config is what a Portal needs.
 type Config struct {
-	// Name is the issuer's name in the configuration.
+	// Name is the issuer's name in the configuration; faults are of system
+	// "portal <name>".
 	Name string
 	// URL is the REST root, ending in /sharing/rest.
 	URL string
-	// Username is the manager; with an API key, the owner of the items.
+	// Username is the manager, and the owner of the items that it makes. With an
+	// API key it is the owner only, and needed all the same.
 	Username string
 	// Password or APIKey logs the manager in. They are asked at each login, so
 	// that a changed one is noticed; exactly one is set.
 	Password func() (credential.Secret, error)
 	APIKey   func() (credential.Secret, error)
-	// Referer binds the manager's token; empty = "keyturn".
+	// Referer binds the manager's token, and is sent with every call but the
+	// probe of a key that has referrers of its own; empty = "keyturn".
 	Referer string
-	// Transport carries the requests; nil = one with Concurrency idle connections.
+	// Transport carries the requests; nil = NewTransport(Concurrency) with TLS.
 	Transport http.RoundTripper
+	// TLS holds a private CA or a client certificate; nil = the system's CAs.
+	// It is not looked at when Transport is set.
+	TLS *tls.Config
 	// Concurrency is how many calls run at a time; zero = 8.
 	Concurrency int
 	// Timeout is the deadline of each call; zero = 15 s.
 	Timeout time.Duration
 	// Now is the wall clock; nil = time.Now.
 	Now func() time.Time
-	// Observe is told of each call; may be nil.
+	// Observe is told of each call by a short name that is the same for every
+	// item ("generate"), for metrics; nil = nobody.
 	Observe func(op string, took time.Duration, err error)
 }
 
@@ -43,14 +50,16 @@ type Portal struct {
 	config Config
 	root   string
 	client *http.Client
+	traced bool // the transport reports what it has written
 	login  login
 	clock  clock
 
-	mu   sync.Mutex
-	apps map[string]app // item id → its registration; secrets live here only
+	mu      sync.Mutex
+	apps    map[string]app    // item id → what is known of it; secrets live here only
+	folders map[string]string // title → folder id
 }
 
-// app is what is remembered of an item's registration.
+// app is what is remembered of an item. The secret may be missing.
 type app struct {
 	owner    string
 	clientID string
@@ -60,8 +69,10 @@ type app struct {
 // New checks the configuration; it makes no call.
 func New(c Config) (*Portal, error) {
 	root, err := url.Parse(c.URL)
-	if err != nil || root.Host == "" || !strings.HasSuffix(strings.TrimSuffix(root.Path, "/"), "/sharing/rest") {
-		return nil, fmt.Errorf("issuer %s: url %q: want the REST root, such as https://www.arcgis.com/sharing/rest", c.Name, c.URL)
+	if err != nil || root.Host == "" || (root.Scheme != "https" && root.Scheme != "http") ||
+		root.User != nil || root.RawQuery != "" || root.Fragment != "" ||
+		!strings.HasSuffix(strings.TrimSuffix(root.Path, "/"), "/sharing/rest") {
+		return nil, fmt.Errorf("issuer %s: url: want the REST root and nothing else, such as https://www.arcgis.com/sharing/rest", c.Name)
 	}
 	if c.Username == "" {
 		return nil, fmt.Errorf("issuer %s: no username: it stands in the path of every item", c.Name)
@@ -72,43 +83,30 @@ func New(c Config) (*Portal, error) {
 	if c.Referer == "" {
 		c.Referer = "keyturn"
 	}
-	if c.Concurrency == 0 {
+	if c.Concurrency <= 0 {
 		c.Concurrency = 8
 	}
-	if c.Timeout == 0 {
+	if c.Timeout <= 0 {
 		c.Timeout = 15 * time.Second
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	if c.Transport == nil {
-		c.Transport = NewTransport(c.Concurrency)
-	}
-	p := &Portal{config: c, root: strings.TrimSuffix(c.URL, "/"), apps: map[string]app{}}
-	p.client = &http.Client{Transport: c.Transport, CheckRedirect: sameHost(root.Host)}
-	return p, nil
-}
-
-// NewTransport is a transport with that many idle connections to the portal.
-func NewTransport(concurrency int) *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		MaxIdleConnsPerHost:   2*concurrency + 2, // an item is read by two calls at a time
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		ForceAttemptHTTP2:     true,
-	}
-}
-
-// sameHost follows no redirect to another host: a token would go with it.
-func sameHost(host string) func(*http.Request, []*http.Request) error {
-	return func(next *http.Request, _ []*http.Request) error {
-		if next.URL.Host != host {
-			return errors.New("the portal redirects to another host")
+		transport := NewTransport(c.Concurrency)
+		if c.TLS != nil {
+			transport.TLSClientConfig = c.TLS.Clone()
 		}
-		return http.ErrUseLastResponse
+		c.Transport = transport
 	}
+	p := &Portal{config: c, root: strings.TrimSuffix(c.URL, "/"), apps: map[string]app{}, folders: map[string]string{}}
+	_, p.traced = c.Transport.(*http.Transport)
+	p.client = &http.Client{
+		Transport: c.Transport,
+		// A redirect is an answer like another: a token is never sent after it.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return p, nil
 }
 
 // Close drops idle connections.
@@ -120,11 +118,10 @@ func (p *Portal) remember(item string, a app) {
 	p.apps[item] = a
 }
 
-func (p *Portal) remembered(item string) (app, bool) {
+func (p *Portal) remembered(item string) app {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a, ok := p.apps[item]
-	return a, ok
+	return p.apps[item]
 }
 
 func (p *Portal) forget(item string) {
@@ -133,39 +130,25 @@ func (p *Portal) forget(item string) {
 	delete(p.apps, item)
 }
 
-// clock is what the answers' Date headers say.
-type clock struct {
-	mu       sync.Mutex
-	skew     time.Duration
-	answered time.Time
+// ownerOf returns whose name stands in the item's path, as far as is known.
+func (p *Portal) ownerOf(item string) string {
+	if known := p.remembered(item); known.owner != "" {
+		return known.owner
+	}
+	return p.config.Username
 }
 
-// Skew is the portal's clock less ours, and when the portal last answered; ok
-// is false before the first answer. A Date header has whole seconds, so a
-// difference below one is none.
-func (p *Portal) Skew() (skew time.Duration, answered time.Time, ok bool) {
-	p.clock.mu.Lock()
-	defer p.clock.mu.Unlock()
-	return p.clock.skew, p.clock.answered, !p.clock.answered.IsZero()
+// userPath is a path below a user's content.
+func userPath(user string, parts ...string) string {
+	path := "/content/users/" + url.PathEscape(user)
+	for _, part := range parts {
+		if part != "" {
+			path += "/" + url.PathEscape(part)
+		}
+	}
+	return path
 }
 
-// note takes the clock from an answer.
-func (c *clock) note(header http.Header, sent, now time.Time) (issuer time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.answered = now
-	said, err := http.ParseTime(header.Get("Date"))
-	if err != nil {
-		return now.Add(c.skew)
-	}
-	// the header was written between sent and now, and cut to the second
-	switch said = said.UTC(); {
-	case said.Add(time.Second).Before(sent):
-		c.skew = said.Add(time.Second).Sub(sent)
-	case said.After(now):
-		c.skew = said.Sub(now)
-	default:
-		c.skew = 0
-	}
-	return now.Add(c.skew)
+func (p *Portal) fault(r request, class credential.Class, err error, hint string) *credential.Fault {
+	return &credential.Fault{Class: class, System: "portal " + p.config.Name, Op: r.op, Err: err, Hint: hint}
 }

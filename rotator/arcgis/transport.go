@@ -1,17 +1,17 @@
 package arcgis
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,12 +20,13 @@ import (
 
 // request is one call.
 type request struct {
-	// op says in words what is asked: "generate a key on slot 2 of item …".
-	op   string
-	path string
-	form url.Values
+	// name is the call's short name for Observe; op says in words what is asked
+	// ("generate a key on slot 2 of item …").
+	name, op string
+	path     string
+	form     url.Values
 	// changes is true for a call after which the portal may be another: its
-	// lost answer is outcome-unknown.
+	// lost answer is outcome-unknown, and it is never sent twice.
 	changes bool
 	// token goes into the form; empty = none is sent.
 	token credential.Secret
@@ -36,11 +37,73 @@ type request struct {
 // maxBody bounds an answer.
 const maxBody = 8 << 20
 
-// send makes one call, once, and decodes its answer into out. It returns the
-// portal's clock.
+// NewTransport is a transport that keeps enough idle connections for that many
+// calls at a time.
+func NewTransport(concurrency int) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		MaxIdleConnsPerHost:   2*concurrency + 2, // an item is read by two calls at a time
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		ForceAttemptHTTP2:     true,
+		// a connection that died silently is noticed before its calls time out
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
+	}
+}
+
+// send makes one call, decodes its answer into out (nil = only whether it is a
+// yes) and returns the portal's clock.
 func (p *Portal) send(ctx context.Context, r request, out any) (time.Time, error) {
+	sent := p.config.Now()
+	issuer, err := p.exchange(ctx, r, sent, out)
+	if p.config.Observe != nil {
+		p.config.Observe(r.name, p.config.Now().Sub(sent), err)
+	}
+	return issuer, err
+}
+
+func (p *Portal) exchange(ctx context.Context, r request, sent time.Time, out any) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.config.Timeout)
 	defer cancel()
+	var wrote atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
+
+	form := encode(r)
+	call, err := http.NewRequestWithContext(ctx, http.MethodPost, p.root+r.path, strings.NewReader(form))
+	if err != nil {
+		return time.Time{}, p.fault(r, credential.ClassPermanent, errors.New("the address is malformed"), "check the issuer's url")
+	}
+	if r.changes {
+		call.GetBody = nil // net/http cannot send it a second time
+	}
+	call.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	call.Header.Set("Accept", "application/json")
+	call.Header.Set("User-Agent", "keyturn")
+	call.Header.Set("Referer", p.config.Referer)
+	if r.referer != "" {
+		call.Header.Set("Referer", r.referer)
+	}
+
+	answer, err := p.client.Do(call)
+	if err != nil {
+		return time.Time{}, p.lost(r, err, wrote.Load() || !p.traced)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxBody+1))
+	if err != nil {
+		return time.Time{}, p.lost(r, err, true)
+	}
+	err = decodeAnswer(answer.StatusCode, answer.Header.Get("Content-Type"), text, out)
+	var issuer time.Time
+	if _, isGarbage := err.(garbage); !isGarbage { // else it may be a proxy that answers
+		issuer = p.clock.note(answer.Header, sent, p.config.Now())
+	}
+	return issuer, p.judge(r, answer, err)
+}
+
+// encode writes the form. f=json stands in each: the default is a web page.
+func encode(r request) string {
 	form := url.Values{}
 	for key, values := range r.form {
 		form[key] = values
@@ -49,246 +112,66 @@ func (p *Portal) send(ctx context.Context, r request, out any) (time.Time, error
 	if !r.token.Empty() {
 		form.Set("token", r.token.Reveal())
 	}
-	// A body without GetBody is never sent a second time by net/http.
-	body := io.NopCloser(strings.NewReader(form.Encode()))
-	call, err := http.NewRequestWithContext(ctx, http.MethodPost, p.root+r.path, body)
-	if err != nil {
-		return time.Time{}, p.fault(r, credential.ClassPermanent, errors.New("the address is malformed"), "check the issuer's url")
-	}
-	call.ContentLength = int64(len(form.Encode()))
-	call.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	call.Header.Set("Accept", "application/json")
-	referer := r.referer
-	if referer == "" {
-		referer = p.config.Referer
-	}
-	call.Header.Set("Referer", referer)
-
-	sent := p.config.Now()
-	issuer, err := p.exchange(call, r, sent, out)
-	if p.config.Observe != nil {
-		p.config.Observe(r.op, p.config.Now().Sub(sent), err)
-	}
-	return issuer, err
+	return form.Encode()
 }
 
-func (p *Portal) exchange(call *http.Request, r request, sent time.Time, out any) (time.Time, error) {
-	answer, err := p.client.Do(call)
-	if err != nil {
-		return time.Time{}, p.lost(r, err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxBody+1))
-	if err != nil {
-		return time.Time{}, p.lost(r, err)
-	}
-	issuer := p.clock.note(answer.Header, sent, p.config.Now())
-	if len(text) > maxBody {
-		return issuer, p.garbled(r, "an answer of more than 8 MiB")
-	}
-	return issuer, p.judge(r, answer, text, out)
-}
-
-// failure is every shape in which the portal says no.
-type failure struct {
-	Error *struct {
-		Code        json.Number     `json:"code"`
-		MessageCode string          `json:"messageCode"`
-		Message     string          `json:"message"`
-		Description string          `json:"error_description"`
-		Details     json.RawMessage `json:"details"`
-	} `json:"error"`
-	Success       *bool           `json:"success"`
-	Status        json.RawMessage `json:"status"`
-	Code          json.Number     `json:"code"`
-	Message       string          `json:"message"`
-	StatusMessage string          `json:"statusMessage"`
-	Messages      []string        `json:"messages"`
-}
-
-// judge decides whether an answer is a yes, and decodes it.
-func (p *Portal) judge(r request, answer *http.Response, text []byte, out any) error {
-	code, message, failed, err := decodeFailure(text)
-	switch {
-	case answer.StatusCode == http.StatusTooManyRequests, err != nil && answer.StatusCode == http.StatusForbidden, failed && code == http.StatusTooManyRequests:
-		return p.throttled(r, answer)
-	case answer.StatusCode >= 500:
-		return p.broken(r, fmt.Errorf("the portal answers with HTTP status %d", answer.StatusCode))
-	case answer.StatusCode >= 300 && !failed:
-		return p.fault(r, credential.ClassRetryable, fmt.Errorf("the portal answers with HTTP status %d", answer.StatusCode),
-			"check the issuer's url, and what stands between here and the portal")
-	case err != nil:
-		return p.garbled(r, describeGarbage(answer.Header.Get("Content-Type"), text))
-	case failed:
-		return p.refused(r, code, message)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(text, out); err != nil {
-		return p.garbled(r, "JSON of another shape than expected")
-	}
-	return nil
-}
-
-// decodeFailure looks for every shape of a no. The texts that it returns are
-// the portal's own short messages, cut and without details.
-func decodeFailure(text []byte) (code int, message string, failed bool, err error) {
-	if trimmed := bytes.TrimSpace(text); len(trimmed) == 0 || trimmed[0] != '{' {
-		return 0, "", false, errors.New("no JSON object")
-	}
-	var f failure
-	if err := json.Unmarshal(text, &f); err != nil {
-		// an answer may use the same names for other things: only a body that is no
-		// JSON at all is garbage
-		if !json.Valid(text) {
-			return 0, "", false, err
-		}
-		var bare struct {
-			Error json.RawMessage `json:"error"`
-		}
-		if json.Unmarshal(text, &bare) == nil && len(bare.Error) > 0 && string(bare.Error) != "null" {
-			return 0, "an error of an unknown shape", true, nil
-		}
-		return 0, "", false, nil
-	}
-	status := strings.Trim(string(f.Status), `"`)
-	switch {
-	case status == "failure" || status == "failed" || status == "error":
-		message = f.Message
-		if message == "" {
-			message = f.StatusMessage
-		}
-		if message == "" && len(f.Messages) > 0 {
-			message = f.Messages[0]
-		}
-		return number(f.Code), short(message), true, nil
-	case f.Error != nil:
-		message = f.Error.Message
-		if message == "" {
-			message = f.Error.Description
-		}
-		var details []string
-		if json.Unmarshal(f.Error.Details, &details) == nil && len(details) > 0 && details[0] != message {
-			message += " " + details[0]
-		}
-		return number(f.Error.Code), short(message), true, nil
-	case f.Success != nil && !*f.Success:
-		return 0, "success is false", true, nil
-	}
-	return 0, "", false, nil
-}
-
-func number(n json.Number) int {
-	i, err := strconv.Atoi(n.String())
-	if err != nil {
-		return 0
-	}
-	return i
-}
-
-func short(s string) string {
-	const most = 160
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return s
-}
-
-// describeGarbage says what came instead of JSON, without quoting it.
-func describeGarbage(contentType string, text []byte) string {
-	switch trimmed := bytes.TrimSpace(text); {
-	case len(trimmed) == 0:
-		return "an empty answer"
-	case trimmed[0] == '<' || strings.HasPrefix(contentType, "text/html"):
-		return "a web page instead of JSON"
-	case trimmed[0] == '{':
-		return "JSON that ends in the middle"
-	}
-	return "an answer that is not JSON"
-}
-
-func (p *Portal) fault(r request, class credential.Class, err error, hint string) error {
-	return &credential.Fault{Class: class, System: "portal " + p.config.Name, Op: r.op, Err: err, Hint: hint}
-}
-
-// garbled is an answer that cannot be read: whether a change was made is not
-// known.
-func (p *Portal) garbled(r request, what string) error {
-	return p.broken(r, fmt.Errorf("the portal sent %s", what))
-}
-
-func (p *Portal) broken(r request, err error) error {
-	class := credential.ClassRetryable
-	if r.changes {
-		class = credential.ClassUnknown
-	}
-	return p.fault(r, class, err, "check that the issuer's url is a portal, and whether a proxy or a maintenance page stands before it")
-}
-
-// throttled is a portal that wants to be left alone; nothing was changed.
-func (p *Portal) throttled(r request, answer *http.Response) error {
-	wait := time.Minute
-	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && seconds >= 0 {
-		wait = min(time.Duration(seconds)*time.Second, time.Hour)
-	}
-	return &credential.Fault{
-		Class: credential.ClassRetryable, System: "portal " + p.config.Name, Op: r.op, RetryAfter: wait,
-		Err:  fmt.Errorf("the portal throttles (HTTP status %d)", answer.StatusCode),
-		Hint: "lower the issuer's rate_limit or concurrency",
-	}
-}
-
-// lost is a call without an answer. Only one that cannot have been sent is
+// lost is a call without a whole answer. Only one of which nothing was sent is
 // known to have changed nothing.
-func (p *Portal) lost(r request, err error) error {
-	fault := &credential.Fault{
-		Class: credential.ClassRetryable, System: "portal " + p.config.Name, Op: r.op, Silent: true,
-		Hint: "check that the portal is reachable from here",
-	}
-	var outer *url.Error
-	if errors.As(err, &outer) {
-		err = outer.Err // its text would hold the address
-	}
+func (p *Portal) lost(r request, err error, sent bool) error {
 	var dial *net.OpError
-	sent := !errors.Is(err, syscall.ECONNREFUSED) && (!errors.As(err, &dial) || dial.Op != "dial")
+	if errors.Is(err, syscall.ECONNREFUSED) || (errors.As(err, &dial) && dial.Op == "dial") {
+		sent = false
+	}
+	cause, hint := lostBecause(err)
+	fault := p.fault(r, credential.ClassRetryable, cause, hint)
+	fault.Silent = true
 	if r.changes && sent {
 		fault.Class = credential.ClassUnknown
-	}
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		fault.Err = errors.New("no answer in time")
-	case errors.Is(err, context.Canceled):
-		fault.Err = context.Canceled
-	default:
-		fault.Err = err
 	}
 	return fault
 }
 
-// refused turns a numeric code into a class.
-func (p *Portal) refused(r request, code int, message string) error {
-	err := fmt.Errorf("%s (code %d)", message, code)
-	switch {
-	case code == 498 || code == 499:
-		return p.fault(r, credential.ClassDenied, err, "the token or key is not accepted: check the issuer's login, its referer and its clock")
-	case code == 403:
-		return p.fault(r, credential.ClassDenied, err, "give the manager the privileges to generate API keys and to assign privileges, and the ownership of the item")
-	case code == 400 && strings.Contains(message, "does not exist or is inaccessible"):
-		return p.fault(r, credential.ClassNotFound, err, "the item was deleted, or is hidden from this manager")
-	case code >= 500:
-		return p.broken(r, err)
+// lostBecause says why there is no answer. The texts of net/http may quote the
+// address or what the other side sent, so only known ones are passed on.
+func lostBecause(err error) (cause error, hint string) {
+	const reach = "check that the portal is reachable from here, and its status page"
+	var (
+		outer     *url.Error
+		operation *net.OpError
+		name      *net.DNSError
+		authority x509.UnknownAuthorityError
+		wrongHost x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+	)
+	if errors.As(err, &outer) {
+		err = outer.Err
 	}
-	return p.fault(r, credential.ClassPermanent, err, "")
+	switch {
+	case errors.Is(err, context.Canceled):
+		return context.Canceled, ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return errTimeout, reach
+	case errors.As(err, &authority), errors.As(err, &wrongHost), errors.As(err, &invalid), errors.As(err, &verify):
+		return errors.New("the portal's certificate is not trusted"), "set the issuer's CA, and check the host name in its url and the clock"
+	case errors.As(err, &record):
+		return errors.New("the other side does not speak TLS"), "check scheme and port of the issuer's url"
+	case errors.As(err, &alert):
+		return errors.New("the TLS handshake was refused"), "check the issuer's client certificate"
+	case errors.As(err, &name):
+		return errors.New("the portal's host name is not known"), "check the host in the issuer's url, and the name server"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return errors.New("the connection was refused"), reach
+	case errors.As(err, &operation) && operation.Op == "dial":
+		return errors.New("no connection could be made"), reach
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return errors.New("the connection was cut"), reach
+	case errors.As(err, &operation) && operation.Timeout():
+		return errTimeout, reach
+	}
+	return errors.New("the connection broke, or the answer was no HTTP"), reach
 }
 
-// rejected reports whether the portal did not accept the token of a call.
-func rejected(err error) bool {
-	var fault *credential.Fault
-	if !errors.As(err, &fault) || fault.Class != credential.ClassDenied || fault.Err == nil {
-		return false
-	}
-	text := fault.Err.Error()
-	return strings.HasSuffix(text, "(code 498)") || strings.HasSuffix(text, "(code 499)")
-}
+var errTimeout = errors.New("no answer in time")

@@ -109,7 +109,7 @@ func (s *Service) handler(ctx context.Context, name string, handle func(context.
 				err = request.RespondJSON(answer)
 			} else {
 				code, text := refusal(err)
-				if code == codeUnavailable {
+				if code == CodeUnavailable {
 					s.config.Logger.Warn("request failed", zap.String("endpoint", name), zap.Error(err))
 				}
 				err = request.Error(code, text, nil)
@@ -121,12 +121,12 @@ func (s *Service) handler(ctx context.Context, name string, handle func(context.
 	})
 }
 
-// The codes of a refusal.
+// The codes of a refusal: see the package comment.
 const (
-	codeBad         = "400"
-	codeUnknown     = "404"
-	codeConflict    = "409"
-	codeUnavailable = "503"
+	CodeBad         = "400"
+	CodeUnknown     = "404"
+	CodeConflict    = "409"
+	CodeUnavailable = "503"
 )
 
 // errBad marks a request that is wrong in itself.
@@ -135,13 +135,13 @@ var errBad = errors.New("bad request")
 func refusal(err error) (code, text string) {
 	switch {
 	case errors.Is(err, errBad):
-		return codeBad, err.Error()
+		return CodeBad, err.Error()
 	case errors.Is(err, credential.ErrUnknown):
-		return codeUnknown, err.Error()
+		return CodeUnknown, err.Error()
 	case errors.Is(err, credential.ErrStale), errors.Is(err, credential.ErrHeld), errors.Is(err, credential.ErrClaimed):
-		return codeConflict, err.Error()
+		return CodeConflict, err.Error()
 	}
-	return codeUnavailable, err.Error()
+	return CodeUnavailable, err.Error()
 }
 
 // decodeRequest is strict: a field that this daemon does not know might be one

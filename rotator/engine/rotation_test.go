@@ -13,7 +13,7 @@ import (
 func TestFirstKeyThenAWholeRotation(t *testing.T) {
 	w := newWorld(t)
 	const name = credential.Name("maps/web")
-	w.register(t, name, w.policy(t, 8*time.Second, 6*time.Second, time.Second))
+	w.register(t, name, w.policy(t, 5*time.Minute, 6*time.Second, time.Second))
 	e := w.engine(t, w.ports(t), engine.Hooks{})
 
 	first := run(t.Context(), t, e, name, func(r engine.Result) bool { return r.State.Generation == 1 })
@@ -27,6 +27,7 @@ func TestFirstKeyThenAWholeRotation(t *testing.T) {
 		t.Fatal("the first key does not work")
 	}
 
+	w.rotate(t, name)
 	second := run(t.Context(), t, e, name, func(r engine.Result) bool {
 		return r.State.Generation == 2 && r.State.Rotation == nil
 	})
@@ -48,6 +49,7 @@ func TestFirstKeyThenAWholeRotation(t *testing.T) {
 	want := []credential.EventType{
 		credential.TypeRegistered,
 		credential.TypeStarted, credential.TypeStepClaimed, credential.TypeIssued, credential.TypePromoted,
+		credential.TypeUpdated, // the request
 		credential.TypeStarted, credential.TypeIssued, credential.TypePromoted,
 		credential.TypeRetiring, credential.TypeInvalidated,
 	}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/publisher/natstest"
@@ -31,8 +32,14 @@ type world struct {
 	vault     *vaulttest.Server
 	record    *publisher.Record
 	store     *vault.Client
+	js        jetstream.JetStream
 	calendar  *schedule.Calendar
 	signer    *publisher.Signer
+	prefix    string
+	logger    *zap.Logger // of the engines; nil = the test's when it is verbose
+
+	mu         sync.Mutex
+	violations map[credential.Name][]string // what the sentry saw
 }
 
 const (
@@ -42,7 +49,10 @@ const (
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{calendar: &schedule.Calendar{}, vault: vaulttest.Start(t)}
+	w := &world{
+		calendar: &schedule.Calendar{}, vault: vaulttest.Start(t), prefix: "kt-" + uuid.NewString()[:8],
+		violations: map[credential.Name][]string{},
+	}
 
 	portal, err := emulator.New(emulator.Config{Users: map[string]string{user: password}, MinLifetime: time.Second})
 	must(t, err)
@@ -54,6 +64,7 @@ func newWorld(t testing.TB) *world {
 	w.portal, w.portalURL = portal, server.URL+"/sharing/rest"
 
 	_, js := natstest.Connect(t, natstest.Start(t).ClientURL())
+	w.js = js
 	must(t, publisher.Setup(t.Context(), js, 1))
 	seed, _, err := publisher.GenerateSeed()
 	must(t, err)
@@ -64,7 +75,7 @@ func newWorld(t testing.TB) *world {
 	must(t, err)
 
 	w.store, err = vault.New(vault.Config{
-		Addr: w.vault.Addr, Prefix: "kt-" + uuid.NewString()[:8],
+		Addr: w.vault.Addr, Prefix: w.prefix,
 		Login: vault.Login{Token: func() (credential.Secret, error) { return w.vault.Token, nil }},
 	})
 	must(t, err)
@@ -93,14 +104,16 @@ type ports struct {
 }
 
 func (w *world) ports(t testing.TB) ports {
-	return ports{record: w.record, store: w.store, issuer: w.issuer(t)}
+	return ports{record: w.record, store: w.store, issuer: &sentry{Portal: w.issuer(t), world: w}}
 }
 
 // engine is a daemon's engine with an id of its own.
 func (w *world) engine(t testing.TB, p ports, hooks engine.Hooks) *engine.Engine {
 	t.Helper()
 	logger := zap.NewNop()
-	if testing.Verbose() {
+	if w.logger != nil {
+		logger = w.logger
+	} else if testing.Verbose() {
 		logger = zaptest.NewLogger(t)
 	}
 	return engine.New(engine.Config{
@@ -130,17 +143,29 @@ func (w *world) register(t testing.TB, name credential.Name, policy credential.P
 	}})
 }
 
-// command decides and appends one command.
+// command decides and appends one command, again when a daemon was first.
 func (w *world) command(t testing.TB, name credential.Name, c credential.Command) {
 	t.Helper()
-	state, head, err := w.record.Load(t.Context(), name)
-	must(t, err)
-	event, err := credential.Decide(state, c, credential.View{Now: time.Now(), Daemon: "test", ID: uuid.NewString(), Calendar: w.calendar})
-	must(t, err)
-	after := credential.Evolve(state, event)
-	after.Name = name
-	_, err = w.record.Append(t.Context(), name, head, event, after)
-	must(t, err)
+	for {
+		state, head, err := w.record.Load(t.Context(), name)
+		must(t, err)
+		event, err := credential.Decide(state, c, credential.View{Now: time.Now(), Daemon: "test", ID: uuid.NewString(), Calendar: w.calendar})
+		must(t, err)
+		after := credential.Evolve(state, event)
+		after.Name = name
+		_, err = w.record.Append(t.Context(), name, head, event, after)
+		if credential.IsClass(err, credential.ClassConflict) {
+			continue
+		}
+		must(t, err)
+		return
+	}
+}
+
+// rotate asks for a rotation now.
+func (w *world) rotate(t testing.TB, name credential.Name) {
+	t.Helper()
+	w.command(t, name, credential.RequestRotation{ID: uuid.NewString(), Actor: "test", Now: true})
 }
 
 // run lets an engine go on with a credential until done, waiting as it asks.
@@ -183,10 +208,4 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// once runs f at its first call.
-func once(f func()) func() {
-	var o sync.Once
-	return func() { o.Do(f) }
 }

@@ -4,36 +4,56 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// Source says where a secret comes from; exactly one field is set.
+// maxSecret bounds the file of a secret.
+const maxSecret = 64 << 10
+
+// Source says where a secret comes from; exactly one field is given.
 type Source struct {
 	// Value is the secret itself; for development only.
-	Value string `yaml:"value"`
-	// File holds the secret; a line break at its end does not count.
+	Value credential.Secret `yaml:"value"`
+	// File holds the secret; line breaks at its end do not count.
 	File string `yaml:"file"`
 	// Env is the name of a variable.
 	Env string `yaml:"env"`
-	// Vault is a field of a secret in Vault.
+	// Vault is a field of a secret in Vault; not for what opens Vault.
 	Vault *VaultField `yaml:"vault"`
+
+	plain bool // Value is no secret: plain text where that is expected
 }
 
 // VaultField is a field of a secret in Vault.
 type VaultField struct {
 	// Path as for `vault kv get`: the mount and the secret.
-	Path  string `yaml:"path"`
-	Field string `yaml:"field"`
+	Path string `yaml:"path,required"`
+	// Field of the secret.
+	Field string `yaml:"field,required"`
 }
 
 // VaultGet reads a field of a secret in Vault.
 type VaultGet func(ctx context.Context, path, field string) (credential.Secret, error)
 
+// SetText takes a value that is written without a mapping.
+func (s *Source) SetText(text string) { *s = Source{Value: credential.NewSecret(text), plain: true} }
+
 // Given reports whether the source is declared at all.
-func (s Source) Given() bool { return s.Value != "" || s.File != "" || s.Env != "" || s.Vault != nil }
+func (s Source) Given() bool { return s.ways() > 0 }
+
+func (s Source) ways() int {
+	ways := 0
+	for _, given := range []bool{!s.Value.Empty(), s.File != "", s.Env != "", s.Vault != nil} {
+		if given {
+			ways++
+		}
+	}
+	return ways
+}
 
 // String names the source, never the secret.
 func (s Source) String() string {
@@ -44,7 +64,7 @@ func (s Source) String() string {
 		return "environment variable " + s.Env
 	case s.Vault != nil:
 		return "field " + s.Vault.Field + " of " + s.Vault.Path + " in Vault"
-	case s.Value != "":
+	case !s.Value.Empty():
 		return "the configuration file"
 	}
 	return "nowhere"
@@ -53,50 +73,82 @@ func (s Source) String() string {
 // GoString names the source, never the secret.
 func (s Source) GoString() string { return s.String() }
 
-// Read reads the secret, each time anew.
+// Read reads the secret, each time anew. Get reads Vault; it may be nil where
+// the source is not there. An error names the source and says what to try.
 func (s Source) Read(ctx context.Context, get VaultGet) (credential.Secret, error) {
-	var text string
+	var secret credential.Secret
+	var err error
+	hint := "put the secret there"
 	switch {
 	case s.File != "":
-		data, err := os.ReadFile(s.File)
-		if err != nil {
-			return credential.Secret{}, fmt.Errorf("read the secret: %w", err)
+		secret, err = readFile(s.File)
+		if errors.Is(err, os.ErrPermission) {
+			hint = "let the user that runs keyturn read it"
 		}
-		text = strings.TrimRight(string(data), "\r\n")
 	case s.Env != "":
-		text = os.Getenv(s.Env)
-	case s.Vault != nil:
-		if get == nil {
-			return credential.Secret{}, errors.New("read the secret: Vault is not at hand here")
+		text, ok := os.LookupEnv(s.Env)
+		if !ok {
+			err = errors.New("it is not set")
 		}
-		return get(ctx, s.Vault.Path, s.Vault.Field)
+		secret, hint = credential.NewSecret(strings.TrimRight(text, "\r\n")), "set it for the process that runs keyturn"
+	case s.Vault != nil && get == nil:
+		err, hint = errors.New("Vault is not at hand here"), "use file or env"
+	case s.Vault != nil:
+		secret, err = get(ctx, s.Vault.Path, s.Vault.Field)
+		hint = fmt.Sprintf("vault kv get -field=%s %s, with the token of keyturn", s.Vault.Field, s.Vault.Path)
 	default:
-		text = s.Value
+		secret, hint = s.Value, "give one of value, file, env and vault"
 	}
-	if text == "" {
-		return credential.Secret{}, fmt.Errorf("the secret is empty (from %s)", s)
+	if err == nil && secret.Empty() {
+		err = errors.New("it is empty")
 	}
-	return credential.NewSecret(text), nil
+	if err != nil {
+		return credential.Secret{}, fmt.Errorf("secret from %s: %w (try: %s)", s, err, hint)
+	}
+	return secret, nil
 }
 
-// check wants exactly one field.
-func (s Source) check(field string, fromVault bool, wrong complain) {
-	ways := 0
-	for _, given := range []bool{s.Value != "", s.File != "", s.Env != "", s.Vault != nil} {
-		if given {
-			ways++
-		}
+func readFile(name string) (credential.Secret, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return credential.Secret{}, bare(err)
 	}
-	if ways > 1 {
-		wrong(field, "want exactly one of file, env, vault and value")
+	defer file.Close() //nolint:errcheck // it was only read
+	data, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
+	switch {
+	case err != nil:
+		return credential.Secret{}, bare(err)
+	case len(data) > maxSecret:
+		return credential.Secret{}, fmt.Errorf("larger than %d KiB", maxSecret>>10)
 	}
-	if s.Vault == nil {
-		return
+	return credential.NewSecret(strings.TrimRight(string(data), "\r\n")), nil
+}
+
+// bare takes the file's name off an error that stands behind it anyway.
+func bare(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
 	}
-	if !fromVault {
-		wrong(field+".vault", "what opens Vault cannot come from Vault")
+	return err
+}
+
+// source checks a source that may be left out.
+func (k *checker) source(path string, s Source, fromVault bool) {
+	switch {
+	case s.ways() > 1:
+		k.Addf(path, "want exactly one of value, file, env and vault")
+	case s.ways() == 0 && k.Given(path):
+		k.Addf(path, "empty: want one of value, file, env and vault")
+	case s.Vault != nil && !fromVault:
+		k.Addf(path+".vault", "what opens Vault cannot come from Vault: use file or env")
 	}
-	if s.Vault.Path == "" || s.Vault.Field == "" {
-		wrong(field+".vault", "want path and field")
+}
+
+// present checks a source that must be there.
+func (k *checker) present(path string, s Source, fromVault bool) {
+	k.source(path, s, fromVault)
+	if !s.Given() {
+		k.Addf(path, "empty: want one of value, file, env and vault")
 	}
 }

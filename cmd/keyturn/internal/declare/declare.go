@@ -1,51 +1,32 @@
-// Package declare reads the credentials that people declare in YAML.
-//
-// A file holds documents, each with a list of credentials. Every mistake is
-// reported with file, line and column, all of them at once; a file with a
-// mistake declares nothing.
 package declare
 
 import (
-	"errors"
-	"fmt"
-	"maps"
-	"net/url"
-	"regexp"
-	"slices"
-	"strings"
-	"time"
+	"cmp"
 
-	"github.com/keyturn/keyturn/cmd/keyturn/internal/yamlfile"
+	"github.com/keyturn/keyturn/cmd/keyturn/internal/config/strict"
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// Declaration is one credential, its policy resolved.
+// Declaration is one credential as somebody declared it.
 type Declaration struct {
 	Name credential.Name
 	Spec credential.Spec
+	// Positions are where the fields stand: "policy.drain" → place.
+	Positions strict.Positions
 }
 
-// Issuer is what a declaration must fit.
-type Issuer struct {
-	MinLifetime time.Duration
-}
+// At is where a field stands, or the nearest thing around it that is there.
+func (d Declaration) At(field string) strict.Pos { return d.Positions.At(field) }
 
-// Context is what declarations are checked against.
-type Context struct {
-	Issuers  map[string]Issuer // configured name → its limits
-	Calendar credential.Calendar
-	Now      time.Time
-}
-
-// file is the YAML shape of a document.
-type file struct {
-	Credentials []entry `yaml:"credentials"`
+// document is the YAML shape of a document.
+type document struct {
+	Credentials []strict.Raw `yaml:"credentials"`
 }
 
 // entry is the YAML shape of a credential.
 type entry struct {
-	Name        string            `yaml:"name"`
-	Issuer      string            `yaml:"issuer"`
+	Name        string            `yaml:"name,required"`
+	Issuer      string            `yaml:"issuer,required"`
 	Title       string            `yaml:"title"`
 	Folder      string            `yaml:"folder"`
 	Description string            `yaml:"description"`
@@ -56,172 +37,93 @@ type entry struct {
 	Items       []string          `yaml:"items"`
 	Referrers   []string          `yaml:"referrers"`
 	Personal    bool              `yaml:"personal"`
-	Policy      policy            `yaml:"policy"`
+	Policy      *policy           `yaml:"policy,required"`
 }
 
 // policy is the YAML shape of a policy.
 type policy struct {
-	Lifetime     yamlfile.Duration `yaml:"lifetime"`
-	RotateBefore yamlfile.Duration `yaml:"rotate_before"`
-	Drain        yamlfile.Duration `yaml:"drain"`
-	Settle       yamlfile.Duration `yaml:"settle"`
-	Schedule     string            `yaml:"schedule"`
-	Window       *window           `yaml:"window"`
-	Confirm      *confirm          `yaml:"confirm"`
+	Lifetime     strict.Duration `yaml:"lifetime,required"`
+	RotateBefore strict.Duration `yaml:"rotate_before"`
+	Drain        strict.Duration `yaml:"drain"`
+	Settle       strict.Duration `yaml:"settle"`
+	Schedule     string          `yaml:"schedule"`
+	Window       *window         `yaml:"window"`
+	Confirm      *confirm        `yaml:"confirm"`
 }
 
 type window struct {
-	Start    string            `yaml:"start"`
-	Duration yamlfile.Duration `yaml:"duration"`
+	Start    string          `yaml:"start,required"`
+	Duration strict.Duration `yaml:"duration,required"`
 }
 
 type confirm struct {
-	Consumers []string          `yaml:"consumers"`
-	Before    string            `yaml:"before"`
-	Deadline  yamlfile.Duration `yaml:"deadline"`
-	Then      string            `yaml:"then"`
+	Consumers []string        `yaml:"consumers,required"`
+	Before    string          `yaml:"before,required" enum:"promote retire"`
+	Deadline  strict.Duration `yaml:"deadline,required"`
+	Then      string          `yaml:"then,required" enum:"proceed halt"`
 }
 
-// maxItems is how many items one credential may reach.
-const maxItems = 100
-
-var itemID = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
-// Parse reads a file.
-func Parse(name string, data []byte, c Context) ([]Declaration, error) {
-	parsed, err := yamlfile.Parse(name, data)
-	if err != nil {
-		return nil, err
-	}
+// Read reads the declarations of a file and checks what needs no issuer. Each document holds either a list
+// under "credentials" or one credential by itself. The error is a
+// strict.Problems; the declarations without a problem are returned beside it.
+func Read(file string, data []byte) ([]Declaration, error) {
+	docs, err := strict.Documents(file, data)
+	errs := []error{err}
 	var declared []Declaration
-	var mistakes []error
-	seen := map[string]string{} // name → where it was declared
-	for doc := range parsed.Documents() {
-		var f file
-		if err := parsed.Decode(doc, &f); err != nil {
-			mistakes = append(mistakes, err)
+	take := func(r *strict.Report, e entry) {
+		check(r, e)
+		if err := r.Problems.Err(); err != nil {
+			errs = append(errs, err)
+			return
+		}
+		declared = append(declared, e.declaration(r.Positions))
+	}
+	for _, doc := range docs {
+		if (doc.Has("name") || doc.Has("issuer")) && !doc.Has("credentials") {
+			var e entry
+			take(doc.Decode(&e), e)
 			continue
 		}
-		for i, e := range f.Credentials {
-			at := func(field string) string { return fmt.Sprintf("$.credentials[%d].%s", i, field) }
-			complain := func(field, format string, args ...any) {
-				mistakes = append(mistakes, parsed.Errorf(doc, at(field), format, args...))
-			}
-			before := len(mistakes)
-			declaration := e.declaration(c, complain)
-			if first, twice := seen[e.Name]; twice {
-				complain("name", "%s is declared twice; first at %s", e.Name, first)
-			}
-			seen[e.Name] = parsed.At(doc, at("name"))
-			if len(mistakes) == before {
-				declared = append(declared, declaration)
-			}
+		var d document
+		r := doc.Decode(&d)
+		errs = append(errs, r.Problems.Err())
+		for _, raw := range d.Credentials {
+			var e entry
+			take(raw.Decode(&e), e)
 		}
 	}
-	if len(mistakes) == 0 && len(declared) == 0 {
-		mistakes = append(mistakes, fmt.Errorf("%s:1:1: no credential is declared (want a list under credentials:)", name))
+	err = strict.Join(errs...)
+	if err == nil && len(declared) == 0 {
+		err = strict.Problems{{Pos: strict.Pos{File: file}, Message: "no credential is declared; want a list under credentials:"}}
 	}
-	return declared, errors.Join(mistakes...)
+	return declared, err
 }
 
-// declaration checks an entry.
-func (e entry) declaration(c Context, complain func(field, format string, args ...any)) Declaration {
-	name, err := credential.ParseName(e.Name)
-	if err != nil {
-		complain("name", "%v", err)
-	}
-	issuer, known := c.Issuers[e.Issuer]
-	if !known {
-		names := slices.Sorted(maps.Keys(c.Issuers))
-		hint := "configured are: " + strings.Join(names, ", ")
-		if near := yamlfile.Nearest(e.Issuer, names); near != "" {
-			hint = "did you mean " + near + "?"
-		}
-		complain("issuer", "no issuer %q (%s)", e.Issuer, hint)
-	}
-	if len(e.Privileges) == 0 && len(e.Items) == 0 {
-		complain("privileges", "the key could do nothing: name privileges or items")
-	}
-	if len(e.Items) > maxItems {
-		complain("items", "%d items, but a credential reaches at most %d", len(e.Items), maxItems)
-	}
-	for i, id := range e.Items {
-		if !itemID.MatchString(id) {
-			complain(fmt.Sprintf("items[%d]", i), "%q is not an item id (32 hexadecimal characters)", id)
-		}
-	}
-	for i, referrer := range e.Referrers {
-		if why := badReferrer(referrer); why != "" {
-			complain(fmt.Sprintf("referrers[%d]", i), "%q is not a referrer: %s", referrer, why)
-		}
-	}
-	for i, text := range slices.Concat(e.Tags, e.Privileges) {
-		if strings.ContainsAny(text, ",\n") || text == "" {
-			field := fmt.Sprintf("tags[%d]", i)
-			if i >= len(e.Tags) {
-				field = fmt.Sprintf("privileges[%d]", i-len(e.Tags))
-			}
-			complain(field, "%q is empty, or has a comma or a line break", text)
-		}
-	}
-	title := e.Title
-	if title == "" {
-		title = e.Name
-	}
-	return Declaration{Name: name, Spec: credential.Spec{
-		Issuer: e.Issuer, Labels: e.Labels, Owner: e.Owner, Policy: e.resolve(issuer, known, c, complain),
-		Item: credential.ItemSpec{
-			Title: title, Folder: e.Folder, Description: e.Description, Tags: e.Tags,
-			Privileges: e.Privileges, Items: e.Items, Referrers: e.Referrers, Personal: e.Personal,
+// declaration is the entry as the core has it.
+func (e entry) declaration(positions strict.Positions) Declaration {
+	return Declaration{
+		Name: credential.Name(e.Name), Positions: positions,
+		Spec: credential.Spec{
+			Issuer: e.Issuer, Labels: e.Labels, Owner: e.Owner, Policy: e.Policy.core(),
+			Item: credential.ItemSpec{
+				Title: cmp.Or(e.Title, e.Name), Folder: e.Folder, Description: e.Description, Tags: e.Tags,
+				Privileges: e.Privileges, Items: e.Items, Referrers: e.Referrers, Personal: e.Personal,
+			},
 		},
-	}}
+	}
 }
 
-// resolve checks the policy and fills in its defaults.
-func (e entry) resolve(issuer Issuer, known bool, c Context, complain func(field, format string, args ...any)) credential.Policy {
-	p := e.Policy
+// core is the policy as the core has it, without defaults.
+func (p *policy) core() credential.Policy {
 	declared := credential.Policy{
-		Lifetime: p.Lifetime.Core(), RotateBefore: p.RotateBefore.Core(),
+		Lifetime: p.Lifetime.Core(), RotateBefore: p.RotateBefore.Core(), Schedule: p.Schedule,
 		Drain: p.Drain.Core(), DrainSet: p.Drain.Set, Settle: p.Settle.Core(), SettleSet: p.Settle.Set,
-		Schedule: p.Schedule,
 	}
-	if p.Schedule != "" && p.RotateBefore.Set {
-		complain("policy.rotate_before", "stands beside schedule: want one of the two")
+	if w := p.Window; w != nil {
+		declared.Window = &credential.Window{Start: w.Start, Duration: w.Duration.Core()}
 	}
-	if p.Window != nil {
-		declared.Window = &credential.Window{Start: p.Window.Start, Duration: p.Window.Duration.Core()}
+	if c := p.Confirm; c != nil {
+		declared.Confirm = &credential.Confirm{Consumers: c.Consumers, Before: c.Before, Deadline: c.Deadline.Core(), Then: c.Then}
 	}
-	if p.Confirm != nil {
-		declared.Confirm = &credential.Confirm{
-			Consumers: p.Confirm.Consumers, Before: p.Confirm.Before,
-			Deadline: p.Confirm.Deadline.Core(), Then: p.Confirm.Then,
-		}
-	}
-	if !known {
-		return declared // its limits are not known
-	}
-	resolved, err := declared.Resolve(issuer.MinLifetime, c.Calendar, c.Now)
-	var impossible *credential.PolicyError
-	switch {
-	case errors.As(err, &impossible):
-		complain("policy."+impossible.Field, "%s", impossible.Reason)
-	case err != nil:
-		complain("policy", "%v", err)
-	}
-	return resolved
-}
-
-// badReferrer says what is wrong with an origin; * stands for any run of
-// characters.
-func badReferrer(referrer string) string {
-	parsed, err := url.Parse(strings.ReplaceAll(referrer, "*", "x"))
-	switch {
-	case err != nil || parsed.Host == "":
-		return "want an origin such as https://*.example.com"
-	case parsed.Scheme != "http" && parsed.Scheme != "https":
-		return "want http or https"
-	case strings.ContainsAny(referrer, ", \t\n"):
-		return "it has a blank or a comma"
-	}
-	return ""
+	return declared
 }

@@ -1,0 +1,231 @@
+package engine_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/arcgis"
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// sentry stands before the portal and looks at each call that kills a key:
+// applications must not be using that key, and must have a working one.
+type sentry struct {
+	*arcgis.Portal
+	world *world
+}
+
+func (s *sentry) Issue(ctx context.Context, seat credential.SeatID, expires time.Time) (credential.Minted, error) {
+	s.look(ctx, "generate", seat)
+	return s.Portal.Issue(ctx, seat, expires)
+}
+
+func (s *sentry) Revoke(ctx context.Context, seat credential.SeatID) error {
+	s.look(ctx, "revoke", seat)
+	return s.Portal.Revoke(ctx, seat)
+}
+
+func (s *sentry) look(ctx context.Context, what string, seat credential.SeatID) {
+	w := s.world
+	for _, item := range w.portal.Snapshot() {
+		if item.ID != seat.Item {
+			continue
+		}
+		name := credential.Name(item.Title)
+		stored, err := w.store.Read(ctx, name)
+		if err != nil || stored.Primary.Secret.Empty() {
+			return
+		}
+		if stored.Primary.Seat == seat {
+			w.violated(name, "%s on %s, which Vault shows as the primary", what, seat)
+		}
+		if what == "revoke" && !w.portal.KeyWorks(stored.Primary.Secret.Reveal(), "") {
+			w.violated(name, "revoke on %s while Vault's primary does not work", seat)
+		}
+	}
+}
+
+func (w *world) violated(name credential.Name, format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.violations[name] = append(w.violations[name], fmt.Sprintf(format, args...))
+}
+
+// app is a stand-in application: it reads api_key from Vault and uses it at
+// once, over and over.
+type app struct {
+	name   credential.Name
+	stop   context.CancelFunc
+	done   chan struct{}
+	reads  int
+	faults []string
+}
+
+// watch starts an application. It counts from the first key that it gets.
+// A key that took longer than the drain on its way to the application is not
+// held against anybody.
+func (w *world) watch(t testing.TB, name credential.Name, drain, pause time.Duration) *app {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	a := &app{name: name, stop: cancel, done: make(chan struct{})}
+	stopOnce := sync.OnceFunc(func() { cancel(); <-a.done })
+	a.stop = stopOnce
+	t.Cleanup(stopOnce)
+	go func() {
+		defer close(a.done)
+		ticker := time.NewTicker(pause)
+		defer ticker.Stop()
+		for ctx.Err() == nil {
+			began := time.Now()
+			stored, err := w.store.Read(ctx, name)
+			if key := stored.Primary.Secret; err == nil && !key.Empty() {
+				a.reads++
+				if works := w.portal.KeyWorks(key.Reveal(), ""); !works && time.Since(began) < drain {
+					a.faults = append(a.faults, fmt.Sprintf("%s: the key of version %d (mint %d) was refused",
+						time.Now().Format("05.000"), stored.Version, stored.Primary.Mint))
+				}
+			} else if err == nil && a.reads > 0 {
+				a.faults = append(a.faults, fmt.Sprintf("version %d in Vault has no key", stored.Version))
+			}
+			select {
+			case <-ctx.Done():
+			case <-ticker.C:
+			}
+		}
+	}()
+	return a
+}
+
+// check ends the application and says what it met.
+func (a *app) check(t testing.TB) {
+	t.Helper()
+	a.stop()
+	if a.reads == 0 {
+		t.Errorf("%s: the application never got a key", a.name)
+	}
+	for i, fault := range a.faults {
+		if i == 5 {
+			t.Errorf("%s: and %d refusals more", a.name, len(a.faults)-i)
+			break
+		}
+		t.Errorf("%s: %s", a.name, fault)
+	}
+}
+
+// checkEnd demands the one end that every rotation has, whatever happened on
+// the way: one seat, its key in Vault, and nothing left over anywhere.
+func (w *world) checkEnd(t testing.TB, name credential.Name, generation uint64) {
+	t.Helper()
+	state, _, err := w.record.Load(t.Context(), name)
+	must(t, err)
+	primary, ok := state.Primary()
+	if !ok || len(state.Seats) != 1 || state.Rotation != nil || state.Generation != generation {
+		t.Errorf("%s: generation %d, rotation %+v, seats %+v", name, state.Generation, state.Rotation, state.Seats)
+	}
+	stored, err := w.store.Read(t.Context(), name)
+	must(t, err)
+	if !w.portal.KeyWorks(stored.Primary.Secret.Reveal(), "") {
+		t.Errorf("%s: Vault's primary does not work at the portal", name)
+	}
+	if stored.Primary.Fingerprint != primary.Fingerprint || stored.Primary.Seat != primary.SeatID || stored.Primary.Mint != primary.Mint {
+		t.Errorf("%s: Vault's primary is %s on %s, the record's %s on %s", name,
+			stored.Primary.Fingerprint, stored.Primary.Seat, primary.Fingerprint, primary.SeatID)
+	}
+	if !stored.Secondary.Secret.Empty() {
+		t.Errorf("%s: Vault still shows a second key, mint %d", name, stored.Secondary.Mint)
+	}
+	if stored.Version != state.Vault.Version {
+		t.Errorf("%s: Vault's version is %d, the record's %d", name, stored.Version, state.Vault.Version)
+	}
+	w.checkPortal(t, name, primary.SeatID, 1)
+	w.checkVersions(t, name)
+	w.checkHistory(t, name)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, violation := range w.violations[name] {
+		t.Errorf("%s: %s", name, violation)
+	}
+}
+
+// checkPortal: so many items, and no active key but on the primary's seat.
+func (w *world) checkPortal(t testing.TB, name credential.Name, primary credential.SeatID, items int) {
+	t.Helper()
+	found := 0
+	for _, item := range w.portal.Snapshot() {
+		if item.Title != string(name) {
+			continue
+		}
+		found++
+		for i, slot := range item.Slots {
+			id := credential.SeatID{Item: item.ID, Slot: i + 1}
+			if slot.Active && time.Now().Before(slot.KeyExpires) && id != primary {
+				t.Errorf("%s: a key is alive on %s, which is not the primary", name, id)
+			}
+		}
+	}
+	if found != items {
+		t.Errorf("%s: %d items at the portal, want %d", name, found, items)
+	}
+}
+
+// checkVersions: every key that any version in Vault still shows works.
+func (w *world) checkVersions(t testing.TB, name credential.Name) {
+	t.Helper()
+	path := w.prefix + "/" + string(name)
+	versions, _ := w.vault.Look(t, "secret/metadata/"+path)["versions"].(map[string]any)
+	if len(versions) == 0 {
+		t.Errorf("%s: no versions in Vault", name)
+	}
+	client := w.vault.Client(t, w.vault.Token)
+	for version := range versions {
+		secret, err := client.Logical().ReadWithDataWithContext(t.Context(), "secret/data/"+path, map[string][]string{"version": {version}})
+		must(t, err)
+		if secret == nil {
+			continue
+		}
+		fields, _ := secret.Data["data"].(map[string]any)
+		for _, field := range []string{"api_key", "secondary_api_key"} {
+			if key, _ := fields[field].(string); key != "" && !w.portal.KeyWorks(key, "") {
+				t.Errorf("%s: version %s shows a dead key as %s", name, version, field)
+			}
+		}
+	}
+}
+
+// checkHistory replays the record, and looks at each claim.
+func (w *world) checkHistory(t testing.TB, name credential.Name) {
+	t.Helper()
+	state := credential.State{}
+	for i, entry := range w.history(t, name) {
+		for _, claim := range claimsOf(entry.Event.Fact) {
+			if seat, ok := state.Seat(claim.Seat); ok && seat.Role == credential.RolePrimary {
+				t.Errorf("%s: event %d claims %s on the primary's seat", name, i, claim.Op)
+			}
+		}
+		state = credential.Evolve(state, entry.Event)
+		state.Name = name
+		got, err := json.Marshal(state)
+		must(t, err)
+		want, err := json.Marshal(entry.State)
+		must(t, err)
+		if string(got) != string(want) {
+			t.Fatalf("%s: event %d replays as\n%s\nbut carries\n%s", name, i, got, want)
+		}
+	}
+}
+
+func claimsOf(fact credential.Fact) []credential.Claim {
+	switch f := fact.(type) {
+	case credential.Started:
+		return []credential.Claim{f.Claim}
+	case credential.StepClaimed:
+		return []credential.Claim{f.Claim}
+	case credential.Retiring:
+		return []credential.Claim{f.Claim}
+	}
+	return nil
+}

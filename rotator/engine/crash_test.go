@@ -1,0 +1,116 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
+)
+
+const (
+	lifetime = 5 * time.Minute
+	lead     = 4 * time.Second
+	drain    = 400 * time.Millisecond
+)
+
+// route is a rotation that something happens to.
+type route struct {
+	name       string
+	generation uint64 // at its end
+}
+
+func routes() []route { return []route{{"first-key", 1}, {"rotation", 2}} }
+
+// prepare registers a credential and takes it to where the route begins.
+func (w *world) prepare(ctx context.Context, t testing.TB, r route, name credential.Name) {
+	t.Helper()
+	w.register(t, name, w.policy(t, lifetime, lead, drain))
+	if r.generation == 1 {
+		return
+	}
+	must(t, drive(ctx, w.engine(t, w.ports(t), engine.Hooks{}), name, ended(1)))
+	w.rotate(t, name)
+}
+
+// tap puts a tap before the ports.
+func (w *world) tap(t testing.TB, plan func(n int, what string) mode) *tap {
+	p := &tap{to: w.ports(t), window: lead / 8, plan: plan}
+	t.Cleanup(p.going.Wait)
+	return p
+}
+
+// calls lists the port calls of an undisturbed route.
+func (w *world) calls(t testing.TB, r route) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	name := credential.Name("dry/" + r.name)
+	w.prepare(ctx, t, r, name)
+	dry := w.tap(t, func(int, string) mode { return pass })
+	must(t, drive(ctx, w.engine(t, dry.ports(), engine.Hooks{}), name, ended(r.generation)))
+	w.checkEnd(t, name, r.generation)
+	return dry.calls
+}
+
+// side runs the cases side by side, so many at a time.
+func side[C any](t *testing.T, limit int, cases []C, title func(C) string, run func(*testing.T, C)) {
+	t.Helper()
+	var group sync.WaitGroup
+	slots := make(chan struct{}, limit)
+	for _, c := range cases {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			t.Run(title(c), func(t *testing.T) { run(t, c) })
+		})
+	}
+	group.Wait()
+}
+
+// TestAStopAtEveryCall stops a daemon at each of its calls in turn: before the
+// call, after it, or while the call is still on its way. Another daemon takes
+// the credential to the same end every time, and no application notices.
+func TestAStopAtEveryCall(t *testing.T) {
+	w := newWorld(t)
+	type stop struct {
+		route route
+		n     int
+		what  string
+		mode  mode
+	}
+	var stops []stop
+	for _, r := range routes() {
+		for n, what := range w.calls(t, r) {
+			for _, m := range []mode{stopBefore, stopAfter, late} {
+				stops = append(stops, stop{r, n, what, m})
+			}
+		}
+	}
+	title := func(s stop) string { return fmt.Sprintf("%s/%02d %s/%s", s.route.name, s.n, s.what, s.mode) }
+	side(t, 20, stops, title, func(t *testing.T, s stop) {
+		ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+		defer cancel()
+		name := credential.Name(fmt.Sprintf("%s/%d-%d", s.route.name, s.n, s.mode))
+		w.prepare(ctx, t, s.route, name)
+		app := w.watch(t, name, drain, 10*time.Millisecond)
+		broken := w.tap(t, func(n int, what string) mode {
+			if n == s.n && what == s.what {
+				return s.mode
+			}
+			return pass
+		})
+		err := drive(ctx, w.engine(t, broken.ports(), engine.Hooks{}), name, ended(s.route.generation))
+		if !errors.Is(err, errStopped) {
+			t.Fatalf("the daemon was not stopped: %v\n%v", err, broken.calls)
+		}
+		must(t, drive(ctx, w.engine(t, w.ports(t), engine.Hooks{}), name, ended(s.route.generation)))
+		broken.going.Wait()
+		w.checkEnd(t, name, s.route.generation)
+		app.check(t)
+	})
+}
