@@ -36,5 +36,8 @@ tidy-check:
 	go mod tidy -diff
 	cd deploy/devvault && go mod tidy -diff
 
+bench: build ## measure against the raw limits of this machine; ARGS='-recover 1000000'
+	go run ./cmd/bench $(ARGS)
+
 clean: ## remove what was built, and the state of `make run`
 	rm -rf bin .keyturn

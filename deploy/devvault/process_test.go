@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"net/http"
@@ -98,6 +99,35 @@ func TestEnds(t *testing.T) {
 			again.root().wantSecret(t, "a", "kept", 1)
 		})
 	}
+}
+
+// A request whose body never comes holds the end up for drainTime, not longer.
+func TestEndsDespiteAStuckRequest(t *testing.T) {
+	c := start(t)
+	stuck, err := net.Dial("tcp", strings.TrimPrefix(c.line.Addr, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stuck.Close() }()
+	// Expect: 100-continue makes the server say when it reads the body.
+	if _, err := fmt.Fprintf(stuck, "POST /v1/secret/data/a HTTP/1.1\r\nHost: vault\r\nX-Vault-Token: %s\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", c.line.Token); err != nil {
+		t.Fatal(err)
+	}
+	if err := stuck.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := bufio.NewReader(stuck).ReadString('\n'); err != nil || !strings.Contains(said, "100 Continue") {
+		t.Fatalf("the server does not wait for the body: %q %v", said, err)
+	}
+	began := time.Now()
+	c.closeStdin(t)
+	if status := c.wait(t, endBound); status != 0 {
+		t.Errorf("exit status %d\n%s", status, c.stderr)
+	}
+	if took := time.Since(began); took < drainTime {
+		t.Errorf("ended after %v: the request was given less than %v", took, drainTime)
+	}
+	c.mustNotRemain(t)
 }
 
 func TestEndsWhileStarting(t *testing.T) {

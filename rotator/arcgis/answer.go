@@ -3,6 +3,7 @@ package arcgis
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -15,7 +16,7 @@ type refusal struct {
 	status      int // of HTTP
 	code        int // decides; 0 = none was given
 	messageCode string
-	message     string // short, printable, without secrets
+	message     string // printable; scrubbed and cut by judge
 }
 
 // Error shows the message and the code.
@@ -139,13 +140,19 @@ func number(raw json.RawMessage) int {
 	return n
 }
 
-// printable takes the first two different texts, without control characters,
-// cut to a length.
+// printable joins the first two different texts, without control characters and
+// without words that are too long for words (keys are).
 func printable(texts ...string) string {
-	const most, enough = 160, 2
+	const enough, longest = 2, 64
 	var parts []string
 	for _, text := range texts {
-		text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
+		words := strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
+		for i, word := range words {
+			if len(word) > longest {
+				words[i] = "[…]"
+			}
+		}
+		text = strings.Join(words, " ")
 		if text == "" || (len(parts) > 0 && strings.Contains(parts[0], text)) {
 			continue
 		}
@@ -153,11 +160,16 @@ func printable(texts ...string) string {
 			break
 		}
 	}
-	s := strings.Join(parts, ": ")
-	if runes := []rune(s); len(runes) > most {
-		s = string(runes[:most]) + "…"
+	return strings.Join(parts, " ")
+}
+
+// cut bounds a message.
+func cut(message string) string {
+	const most = 200
+	if runes := []rune(message); len(runes) > most {
+		return string(runes[:most]) + "…"
 	}
-	return s
+	return message
 }
 
 func describeGarbage(contentType string, text []byte) string {
@@ -175,8 +187,8 @@ func describeGarbage(contentType string, text []byte) string {
 // isThrottle tells a portal that wants to be left alone from one that denies:
 // both say 403. What it denies, it explains.
 func isThrottle(status int, err error) bool {
-	no, ok := err.(*refusal)
-	if !ok {
+	var no *refusal
+	if !errors.As(err, &no) {
 		return status == http.StatusTooManyRequests || status == http.StatusForbidden
 	}
 	if status == http.StatusTooManyRequests || no.code == http.StatusTooManyRequests {

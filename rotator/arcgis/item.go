@@ -2,13 +2,15 @@ package arcgis
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
-
-	"golang.org/x/sync/errgroup"
+	"unicode"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -21,119 +23,82 @@ const (
 	keywordRotation     = "keyturn-rotation:"
 )
 
+// accessItem begins the privilege that stands for the access to an item.
+const accessItem = "portal:app:access:item:"
+
 func keywords(m credential.Marker) []string {
 	return []string{
-		keywordInstallation + m.Installation, keywordCredential + string(m.Name), keywordRotation + m.Rotation,
+		keyword(keywordInstallation, m.Installation), keyword(keywordCredential, string(m.Name)), keyword(keywordRotation, m.Rotation),
 	}
+}
+
+// keyword shortens what the portal might cut: a cut keyword would not be found.
+func keyword(prefix, value string) string {
+	const longest = 120
+	if len(prefix)+len(value) <= longest {
+		return prefix + value
+	}
+	sum := sha256.Sum256([]byte(value))
+	return prefix + "sha256-" + hex.EncodeToString(sum[:16])
 }
 
 // EnsureItem finds the item with the marker in the owner's folder listing
 // (which, unlike the search index, shows what was just written), or makes it,
-// and registers it if it is not.
+// and registers it if it is not. Of several with the same marker, which is what
+// an unanswered call may leave, it takes the oldest that is registered.
 func (p *Portal) EnsureItem(ctx context.Context, order credential.ItemOrder) (string, error) {
-	folder, err := p.folder(ctx, order.Spec.Folder)
+	r := request{op: "make item " + order.Spec.Title}
+	for _, part := range []string{order.Marker.Installation, string(order.Marker.Name), order.Marker.Rotation} {
+		if part == "" || strings.ContainsFunc(part, func(r rune) bool { return r == ',' || unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+			return "", p.fault(r, credential.ClassPermanent, errors.New("a marker cannot be empty or hold commas and spaces"), "check the installation's name")
+		}
+	}
+	item, err := p.ensure(ctx, order)
+	if credential.IsClass(err, credential.ClassNotFound) {
+		// a folder or item that was there a moment ago
+		p.forgetFolder(order.Spec.Folder)
+		var fault *credential.Fault
+		errors.As(err, &fault)
+		again := *fault
+		again.Class = credential.ClassRetryable
+		return "", &again
+	}
+	return item, err
+}
+
+func (p *Portal) ensure(ctx context.Context, order credential.ItemOrder) (string, error) {
+	folder, err := p.folderID(ctx, order.Spec.Folder)
 	if err != nil {
 		return "", err
 	}
-	item, err := p.findItem(ctx, folder, order.Marker)
+	found, err := p.findItems(ctx, folder, keywords(order.Marker))
 	if err != nil {
 		return "", err
 	}
-	if item == "" {
-		if item, err = p.addItem(ctx, folder, order); err != nil {
+	for _, item := range found {
+		info, err := p.registration(ctx, p.config.Username, item.ID)
+		switch credential.ClassOf(err) {
+		case credential.ClassNotFound, credential.ClassPermanent: // not registered
+			continue
+		}
+		if err != nil {
 			return "", err
 		}
-	} else if _, err := p.registration(ctx, p.config.Username, item); err == nil {
-		return item, nil
-	} else if class := credential.ClassOf(err); class != credential.ClassNotFound && class != credential.ClassPermanent && class != credential.ClassDenied {
-		return "", err
-	}
-	return item, p.register(ctx, item, order.Spec)
-}
-
-func (p *Portal) content(parts ...string) string {
-	path := "/content/users/" + url.PathEscape(p.config.Username)
-	for _, part := range parts {
-		if part != "" {
-			path += "/" + url.PathEscape(part)
-		}
-	}
-	return path
-}
-
-// folder returns the id of a folder by its title, and makes it if it is not
-// there; an empty title is the root, with an empty id.
-func (p *Portal) folder(ctx context.Context, title string) (string, error) {
-	if title == "" {
-		return "", nil
-	}
-	type entry struct {
-		ID    string `json:"id"`
-		Title string `json:"title"`
-	}
-	var listing struct {
-		Folders []entry `json:"folders"`
-	}
-	if _, err := p.manage(ctx, request{op: "list folders", path: p.content(), form: url.Values{"num": {"1"}}}, &listing); err != nil {
-		return "", err
-	}
-	for _, folder := range listing.Folders {
-		if folder.Title == title {
-			return folder.ID, nil
-		}
-	}
-	var made struct {
-		Folder entry `json:"folder"`
-	}
-	r := request{op: "make folder " + title, path: p.content("createFolder"), form: url.Values{"title": {title}}, changes: true}
-	if _, err := p.manage(ctx, r, &made); err != nil {
-		// somebody else may have made it in between: the next attempt finds it
-		return "", err
-	}
-	if made.Folder.ID == "" {
-		return "", p.garbled(r, "a new folder without an id")
-	}
-	return made.Folder.ID, nil
-}
-
-// findItem looks through the owner's folder, page by page, for the oldest item
-// with the marker; empty = there is none.
-func (p *Portal) findItem(ctx context.Context, folder string, marker credential.Marker) (string, error) {
-	type entry struct {
-		ID           string   `json:"id"`
-		Created      int64    `json:"created"`
-		TypeKeywords []string `json:"typeKeywords"`
-	}
-	var best entry
-	for start := 1; start > 0; {
-		var page struct {
-			Items     []entry `json:"items"`
-			NextStart int     `json:"nextStart"`
-		}
-		form := url.Values{"num": {"100"}, "start": {itoa(start)}}
-		if _, err := p.manage(ctx, request{op: "list the owner's items", path: p.content(folder), form: form}, &page); err != nil {
+		if err := p.granted(item.ID, info, order.Spec); err != nil {
 			return "", err
 		}
-		for _, item := range page.Items {
-			if hasAll(item.TypeKeywords, keywords(marker)) && (best.ID == "" || item.Created < best.Created) {
-				best = item
-			}
-		}
-		if page.NextStart <= start {
-			break
-		}
-		start = page.NextStart
+		return item.ID, nil
 	}
-	return best.ID, nil
-}
-
-func hasAll(have, want []string) bool {
-	for _, keyword := range want {
-		if !slices.Contains(have, keyword) {
-			return false
-		}
+	var item string
+	if len(found) > 0 {
+		item = found[0].ID
+	} else if item, err = p.addItem(ctx, folder, order); err != nil {
+		return "", err
 	}
-	return true
+	if err := p.register(ctx, item, order.Spec); err != nil {
+		return "", err
+	}
+	return item, nil
 }
 
 func (p *Portal) addItem(ctx context.Context, folder string, order credential.ItemOrder) (string, error) {
@@ -152,7 +117,10 @@ func (p *Portal) addItem(ctx context.Context, folder string, order credential.It
 	var answer struct {
 		ID string `json:"id"`
 	}
-	r := request{op: "make item " + spec.Title, path: p.content(folder, "addItem"), form: form, changes: true}
+	r := request{
+		name: "make-item", op: "make item " + spec.Title, path: userPath(p.config.Username, folder, "addItem"),
+		form: form, changes: true,
+	}
 	if _, err := p.manage(ctx, r, &answer); err != nil {
 		return "", err
 	}
@@ -164,29 +132,38 @@ func (p *Portal) addItem(ctx context.Context, folder string, order credential.It
 
 // registered is what the portal says of an app; a field that is missing is false.
 type registered struct {
-	ItemID       string `json:"itemId"`
-	ClientID     string `json:"client_id"`
-	ClientSecret string `json:"client_secret"`
-	Active1      bool   `json:"apiToken1Active"`
-	Active2      bool   `json:"apiToken2Active"`
+	ItemID       string   `json:"itemId"`
+	ClientID     string   `json:"client_id"`
+	ClientSecret string   `json:"client_secret"`
+	Privileges   []string `json:"privileges"`
+	Active1      bool     `json:"apiToken1Active"`
+	Active2      bool     `json:"apiToken2Active"`
+}
+
+func (r registered) active(slot int) bool {
+	return (slot == 1 && r.Active1) || (slot == 2 && r.Active2)
+}
+
+func privileges(spec credential.ItemSpec) []string {
+	list := slices.Clone(spec.Privileges)
+	for _, id := range spec.Items {
+		list = append(list, accessItem+id)
+	}
+	return list
 }
 
 func (p *Portal) register(ctx context.Context, item string, spec credential.ItemSpec) error {
-	privileges := slices.Clone(spec.Privileges)
-	for _, id := range spec.Items {
-		privileges = append(privileges, "portal:app:access:item:"+id)
-	}
 	form := url.Values{
 		"itemId": {item}, "appType": {"multiple"},
 		"redirect_uris": {jsonArray([]string{"urn:ietf:wg:oauth:2.0:oob"})},
 		"httpReferrers": {jsonArray(spec.Referrers)},
-		"privileges":    {jsonArray(privileges)},
+		"privileges":    {jsonArray(privileges(spec))},
 	}
 	if spec.Personal {
 		form.Set("isPersonalAPIToken", "true")
 	}
 	var answer registered
-	r := request{op: "register item " + item, path: "/oauth2/registerApp", form: form, changes: true}
+	r := request{name: "register", op: "register item " + item, path: "/oauth2/registerApp", form: form, changes: true}
 	if _, err := p.manage(ctx, r, &answer); err != nil {
 		return err
 	}
@@ -194,7 +171,27 @@ func (p *Portal) register(ctx context.Context, item string, spec credential.Item
 		return p.garbled(r, "a registration without client id and secret")
 	}
 	p.remember(item, app{owner: p.config.Username, clientID: answer.ClientID, secret: credential.NewSecret(answer.ClientSecret)})
-	return nil
+	return p.granted(item, answer, spec)
+}
+
+// granted compares what the app may do with what was asked: a key that lacks a
+// privilege is accepted by the portal, and refused by the services.
+func (p *Portal) granted(item string, info registered, spec credential.ItemSpec) error {
+	if info.Privileges == nil { // it does not say
+		return nil
+	}
+	var missing []string
+	for _, privilege := range privileges(spec) {
+		if !slices.Contains(info.Privileges, privilege) {
+			missing = append(missing, privilege)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return p.fault(request{op: "register item " + item}, credential.ClassPermanent,
+		fmt.Errorf("the portal left out %s", cut(strings.Join(missing, ", "))),
+		"check the spelling of the privileges, and that the owner holds them; then delete this item")
 }
 
 // jsonArray is how the portal wants privileges, referrers and redirect URIs.
@@ -209,83 +206,33 @@ func jsonArray(list []string) string {
 	return string(text)
 }
 
-// registration reads an app and remembers its client id and secret.
-func (p *Portal) registration(ctx context.Context, owner, item string) (registered, error) {
-	var answer registered
-	r := request{
-		op:   "read the registration of item " + item,
-		path: "/content/users/" + url.PathEscape(owner) + "/items/" + url.PathEscape(item) + "/registeredAppInfo",
-	}
-	if _, err := p.manage(ctx, r, &answer); err != nil {
-		return registered{}, err
-	}
-	if answer.ClientID == "" || answer.ClientSecret == "" {
-		return registered{}, p.fault(r, credential.ClassDenied, errNoSecret, "log in as the item's owner or an administrator")
-	}
-	p.remember(item, app{owner: owner, clientID: answer.ClientID, secret: credential.NewSecret(answer.ClientSecret)})
-	return answer, nil
-}
-
-// details is what the portal says of an item.
-type details struct {
-	ID       string `json:"id"`
-	Owner    string `json:"owner"`
-	Expires1 int64  `json:"apiToken1ExpirationDate"`
-	Expires2 int64  `json:"apiToken2ExpirationDate"`
-}
-
-func (p *Portal) details(ctx context.Context, item string) (details, time.Time, error) {
-	var answer details
-	r := request{op: "read item " + item, path: "/content/items/" + url.PathEscape(item)}
-	clock, err := p.manage(ctx, r, &answer)
-	if err == nil && answer.ID != item {
-		err = p.garbled(r, "another item than the one asked for")
-	}
-	return answer, clock, err
-}
-
-// Describe reads the item and its registration at the same time.
-func (p *Portal) Describe(ctx context.Context, item string) (credential.ItemStatus, error) {
-	owner := p.config.Username
-	known, ok := p.remembered(item)
-	if ok {
-		owner = known.owner
-	}
-	var info registered
-	var infoErr error
-	var item1 details
-	var clock time.Time
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		info, infoErr = p.registration(groupCtx, owner, item)
-		return nil // the item's own answer says more
-	})
-	group.Go(func() (err error) {
-		item1, clock, err = p.details(groupCtx, item)
+// Remove unregisters an item, which kills its keys, and deletes it for good,
+// past the recycle bin. An item that is not there is no error.
+func (p *Portal) Remove(ctx context.Context, item string) error {
+	status, err := p.describe(ctx, item)
+	switch {
+	case credential.IsClass(err, credential.ClassNotFound):
+		return nil
+	case credential.IsClass(err, credential.ClassPermanent) && status.found: // not registered
+	case err != nil:
 		return err
-	})
-	if err := group.Wait(); err != nil {
-		return credential.ItemStatus{}, err
 	}
-	if infoErr != nil && item1.Owner != "" && item1.Owner != owner {
-		info, infoErr = p.registration(ctx, item1.Owner, item) // somebody else's item
+	if known := p.remembered(item); err == nil && known.clientID != "" {
+		r := request{
+			name: "unregister", op: "unregister item " + item, changes: true,
+			path: "/oauth2/apps/" + url.PathEscape(known.clientID) + "/unregister",
+		}
+		if _, err := p.manage(ctx, r, nil); err != nil {
+			return err
+		}
 	}
-	if infoErr != nil {
-		return credential.ItemStatus{}, infoErr
+	r := request{
+		name: "delete-item", op: "delete item " + item, changes: true,
+		path: userPath(p.ownerOf(item), "items", item, "delete"), form: url.Values{"permanentDelete": {"true"}},
 	}
-	return credential.ItemStatus{
-		Item: item, Clock: clock,
-		Slots: [2]credential.SlotStatus{
-			{Active: info.Active1, Expires: date(item1.Expires1)},
-			{Active: info.Active2, Expires: date(item1.Expires2)},
-		},
-	}, nil
-}
-
-// date reads epoch milliseconds; -1 and 0 are no date.
-func date(ms int64) time.Time {
-	if ms <= 0 {
-		return time.Time{}
+	p.forget(item)
+	if _, err := p.manage(ctx, r, nil); err != nil && !credential.IsClass(err, credential.ClassNotFound) {
+		return err
 	}
-	return time.UnixMilli(ms).UTC()
+	return nil
 }

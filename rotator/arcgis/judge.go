@@ -21,7 +21,8 @@ func (p *Portal) judge(r request, answer *http.Response, err error) error {
 	if isThrottle(status, err) {
 		return p.throttled(r, answer, err)
 	}
-	no, refused := err.(*refusal)
+	var no *refusal
+	refused := errors.As(err, &no)
 	switch {
 	case status >= 500:
 		fault := p.broken(r, fmt.Errorf("the portal answers with HTTP status %d", status))
@@ -30,7 +31,7 @@ func (p *Portal) judge(r request, answer *http.Response, err error) error {
 	case status >= 300 && status < 400:
 		return p.redirected(r, answer)
 	case refused:
-		no.message = scrub(r, no.message)
+		no.message = cut(scrub(r, no.message))
 		return p.refused(r, no)
 	case status == http.StatusUnauthorized:
 		return p.fault(r, credential.ClassDenied, fmt.Errorf("HTTP status %d, and not from the portal itself", status),
@@ -56,8 +57,8 @@ func (p *Portal) garbled(r request, what string) error { return p.broken(r, garb
 // throttled is a portal that wants to be left alone; nothing was changed.
 func (p *Portal) throttled(r request, answer *http.Response, err error) error {
 	wait := retryAfter(answer.Header, p.config.Now())
-	no, refused := err.(*refusal)
-	if refused && wait == 0 {
+	var no *refusal
+	if wait == 0 && errors.As(err, &no) {
 		wait = time.Duration(secondsIn(no.message)) * time.Second
 	}
 	if wait == 0 {
@@ -132,7 +133,7 @@ func codeOf(err error) int {
 // rejected reports whether the portal did not accept the token of a call.
 func rejected(err error) bool {
 	code := codeOf(err)
-	return code == 498 || code == 499
+	return code == 498 || code == 499 || code == 401
 }
 
 // scrub takes what was sent in confidence out of a message that echoes it.

@@ -12,83 +12,109 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-var (
-	errNoSecret = errors.New("the portal hides the client secret")
-	errSlot     = errors.New("a key has slot 1 or 2")
-	errDate     = errors.New("a key cannot expire in the past")
-)
-
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// app returns what is remembered of an item, or reads it.
-func (p *Portal) app(ctx context.Context, item string) (app, error) {
-	if known, ok := p.remembered(item); ok {
-		return known, nil
+func milliseconds(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
+
+// checkSeat refuses a seat that is none: without a slot the portal would do
+// something else than asked.
+func (p *Portal) checkSeat(r request, seat credential.SeatID) error {
+	switch {
+	case seat.Slot != 1 && seat.Slot != 2:
+		return p.fault(r, credential.ClassPermanent, errors.New("a key has slot 1 or 2"), "")
+	case seat.Item == "":
+		return p.fault(r, credential.ClassPermanent, errors.New("no item is named"), "")
 	}
-	if _, err := p.Describe(ctx, item); err != nil {
-		return app{}, err
-	}
-	known, _ := p.remembered(item)
-	return known, nil
+	return nil
 }
 
-// Issue sets the slot's date and generates a key there. The key that was there
-// is dead afterwards.
+// app returns what is remembered of an item, or reads it. cached is true for
+// what may be out of date.
+func (p *Portal) app(ctx context.Context, item string) (known app, cached bool, err error) {
+	if known = p.remembered(item); !known.secret.Empty() {
+		return known, true, nil
+	}
+	if _, err := p.describe(ctx, item); err != nil {
+		return app{}, false, err
+	}
+	if known = p.remembered(item); known.secret.Empty() { // dropped in between
+		return app{}, false, p.fault(request{op: "read the registration of item " + item}, credential.ClassRetryable, errors.New("the item is changing"), "")
+	}
+	return known, false, nil
+}
+
+// Issue sets the slot's date and generates a key there: the key lives as long as
+// the date says at that moment. The key that was there is dead afterwards.
 func (p *Portal) Issue(ctx context.Context, seat credential.SeatID, expires time.Time) (credential.Minted, error) {
-	r := request{op: fmt.Sprintf("generate a key on slot %d of item %s", seat.Slot, seat.Item), path: "/oauth2/token", changes: true}
-	if seat.Slot != 1 && seat.Slot != 2 {
-		return credential.Minted{}, p.fault(r, credential.ClassPermanent, errSlot, "")
+	r := request{
+		name: "generate", op: fmt.Sprintf("generate a key on slot %d of item %s", seat.Slot, seat.Item),
+		path: "/oauth2/token", changes: true,
 	}
-	if now := p.config.Now(); expires.IsZero() || expires.Before(now.Add(p.skew())) {
-		return credential.Minted{}, p.fault(r, credential.ClassPermanent, errDate, "check this machine's clock")
+	if err := p.checkSeat(r, seat); err != nil {
+		return credential.Minted{}, err
 	}
-	known, err := p.app(ctx, seat.Item)
+	if expires.IsZero() || !expires.After(p.issuerNow()) {
+		return credential.Minted{}, p.fault(r, credential.ClassPermanent, errors.New("a key cannot expire in the past"), "check this machine's clock and the policy's lifetime")
+	}
+	known, cached, err := p.app(ctx, seat.Item)
 	if err != nil {
 		return credential.Minted{}, err
 	}
 	update := request{
-		op:      fmt.Sprintf("set the expiry of slot %d of item %s", seat.Slot, seat.Item),
-		path:    "/content/users/" + url.PathEscape(known.owner) + "/items/" + url.PathEscape(seat.Item) + "/update",
-		form:    url.Values{fmt.Sprintf("apiToken%dExpirationDate", seat.Slot): {strconv.FormatInt(expires.UnixMilli(), 10)}},
+		name: "set-expiry", op: fmt.Sprintf("set the expiry of slot %d of item %s", seat.Slot, seat.Item),
+		path:    userPath(known.owner, "items", seat.Item, "update"),
+		form:    url.Values{fmt.Sprintf("apiToken%dExpirationDate", seat.Slot): {milliseconds(expires)}},
 		changes: true,
 	}
 	if _, err := p.manage(ctx, update, nil); err != nil {
-		return credential.Minted{}, notMinted(err)
+		if codeOf(err) != 0 {
+			p.forget(seat.Item) // the owner may have changed
+		}
+		return credential.Minted{}, err
 	}
-	r.form = url.Values{
-		"client_id": {known.clientID}, "client_secret": {known.secret.Reveal()},
-		"grant_type": {"client_credentials"},
-		"apiToken":   {itoa(seat.Slot)}, "regenerateApiToken": {"true"},
-	}
+	r.form = credentials(known, seat)
+	r.form.Set("grant_type", "client_credentials")
+	r.form.Set("regenerateApiToken", "true")
 	var answer struct {
 		AccessToken string  `json:"access_token"`
 		ExpiresIn   float64 `json:"expires_in"`
 	}
 	clock, err := p.send(ctx, r, &answer)
 	if err != nil {
-		p.forget(seat.Item)
-		return credential.Minted{}, err
+		return credential.Minted{}, p.appRefused(seat.Item, cached, err)
 	}
-	if !isKey(answer.AccessToken, seat.Slot) {
+	const year = 366 * 24 * 3600
+	switch asked := expires.Sub(clock).Seconds(); {
+	case !isKey(answer.AccessToken, seat.Slot):
 		return credential.Minted{}, p.garbled(r, "a token that is not a key of this slot")
+	case !(answer.ExpiresIn >= 1) || answer.ExpiresIn > 100*year:
+		return credential.Minted{}, p.garbled(r, "a key without a lifetime")
+	case answer.ExpiresIn < asked/10:
+		return credential.Minted{}, p.garbled(r, fmt.Sprintf("a key for %.0f seconds instead of %.0f", answer.ExpiresIn, asked))
 	}
 	left := time.Duration(answer.ExpiresIn) * time.Second
-	if left <= 0 {
-		return credential.Minted{}, p.garbled(r, "a key without a lifetime")
-	}
 	return credential.Minted{Key: credential.NewSecret(answer.AccessToken), Expires: clock.Add(left).UTC().Truncate(time.Second)}, nil
 }
 
-// notMinted: setting the date changes no key, so a lost answer to it leaves
-// nothing unknown.
-func notMinted(err error) error {
-	var fault *credential.Fault
-	if errors.As(err, &fault) && fault.Class == credential.ClassUnknown {
-		plain := *fault
-		plain.Class = credential.ClassRetryable
-		return &plain
+// credentials are the fields that generating and revoking have in common. No
+// manager's token goes with them.
+func credentials(known app, seat credential.SeatID) url.Values {
+	return url.Values{
+		"client_id": {known.clientID}, "client_secret": {known.secret.Reveal()}, "apiToken": {itoa(seat.Slot)},
 	}
-	return err
+}
+
+// appRefused drops what is remembered of an item after a failure. A no to what
+// was remembered may be about that, so reading it anew may help.
+func (p *Portal) appRefused(item string, cached bool, err error) error {
+	p.forget(item)
+	var fault *credential.Fault
+	if !cached || !errors.As(err, &fault) || fault.Class != credential.ClassPermanent {
+		return err
+	}
+	again := *fault
+	again.Class = credential.ClassRetryable
+	return &again
 }
 
 // isKey tells a key from the short-lived token that the same call returns when
@@ -98,42 +124,52 @@ func isKey(token string, slot int) bool {
 	if len(token) < 2*tail {
 		return false
 	}
-	end := token[len(token)-tail:]
-	return strings.HasPrefix(end, "AT"+itoa(slot)+"_")
+	for i := range len(token) {
+		switch c := token[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	return strings.HasPrefix(token[len(token)-tail:], "AT"+itoa(slot)+"_")
 }
 
 // Revoke kills the key on a slot. The portal says success whatever happens, so
-// only a read-back of inactive counts.
+// only a read-back of inactive counts; it also turns a refusal for an empty slot
+// into what it is.
 func (p *Portal) Revoke(ctx context.Context, seat credential.SeatID) error {
-	r := request{op: fmt.Sprintf("revoke the key on slot %d of item %s", seat.Slot, seat.Item), path: "/oauth2/revokeToken", changes: true}
-	if seat.Slot != 1 && seat.Slot != 2 {
-		return p.fault(r, credential.ClassPermanent, errSlot, "")
+	r := request{
+		name: "revoke", op: fmt.Sprintf("revoke the key on slot %d of item %s", seat.Slot, seat.Item),
+		path: "/oauth2/revokeToken", changes: true,
 	}
-	known, err := p.app(ctx, seat.Item)
+	if err := p.checkSeat(r, seat); err != nil {
+		return err
+	}
+	known, cached, err := p.app(ctx, seat.Item)
 	if err != nil {
 		return err
 	}
-	r.form = url.Values{
-		"client_id": {known.clientID}, "client_secret": {known.secret.Reveal()},
-		"apiToken": {itoa(seat.Slot)},
-	}
-	if _, err := p.send(ctx, r, nil); err != nil {
-		p.forget(seat.Item)
-		return err
-	}
-	info, err := p.registration(ctx, known.owner, seat.Item)
+	r.form = credentials(known, seat)
+	_, err = p.send(ctx, r, nil)
 	if err != nil {
+		err = p.appRefused(seat.Item, cached, err)
+		if class := credential.ClassOf(err); class == credential.ClassUnknown || !isRefusal(err) {
+			return err
+		}
+	}
+	info, readErr := p.registration(ctx, known.owner, seat.Item)
+	switch {
+	case readErr != nil:
+		return readErr
+	case !info.active(seat.Slot):
+		return nil
+	case err != nil:
 		return err
 	}
-	if (seat.Slot == 1 && info.Active1) || (seat.Slot == 2 && info.Active2) {
-		return p.fault(r, credential.ClassRetryable, errors.New("the portal said success, but the slot is still active"), "")
-	}
-	return nil
+	return p.fault(r, credential.ClassRetryable, errors.New("the portal said success, but the slot is still active"), "")
 }
 
-func (p *Portal) skew() time.Duration {
-	skew, _, _ := p.Skew()
-	return skew
+func isRefusal(err error) bool {
+	var no *refusal
+	return errors.As(err, &no)
 }
-
-func milliseconds(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }

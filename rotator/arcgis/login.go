@@ -2,6 +2,7 @@ package arcgis
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"sync"
 	"time"
@@ -9,102 +10,189 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
+const (
+	// penance is how long a denied login is not repeated with the same secret: an
+	// account is soon locked.
+	penance = 30 * time.Second
+	// pause lies between two logins when no token has been accepted in between.
+	pause = 10 * time.Second
+	// freshness is how long an API key is used before it is read anew.
+	freshness = time.Minute
+)
+
 // login is the manager's token.
 type login struct {
 	mu      sync.Mutex
 	token   credential.Secret
-	expires time.Time
-	// number counts the logins, so that many calls that failed with one token
-	// lead to one new login.
-	number int
-	// refused is the last login that was denied, with what, and until when it is
-	// not tried again with the same secret: an account is soon locked.
+	expires time.Time // on our clock, and early
+	// number counts the tokens, so that many calls that failed with one of them
+	// lead to one new login. worked is the last number that was accepted.
+	number, worked int
+	retried        time.Time // when a token that never worked was last replaced
+	flight         *flight   // the login that is under way; nil = none
+
+	// refused is the last denied login, of which secret, and until when it stands.
 	refused      error
 	refusedWith  credential.Fingerprint
 	refusedUntil time.Time
 }
 
-// penance is how long a denied login is not repeated with the same secret.
-const penance = 30 * time.Second
+// flight is a login that everybody who needs one waits for. The other fields
+// are set when done is closed.
+type flight struct {
+	done   chan struct{}
+	token  credential.Secret
+	number int
+	err    error
+}
 
 // manage makes a call as the manager. A token that is not accepted is renewed
 // once.
 func (p *Portal) manage(ctx context.Context, r request, out any) (time.Time, error) {
-	token, number, err := p.token(ctx, 0)
+	token, number, err := p.token(ctx, r, 0)
 	if err != nil {
 		return time.Time{}, err
 	}
 	r.token = token
 	clock, err := p.send(ctx, r, out)
+	if !p.login.renewable(number, err, p.config.Now()) {
+		return clock, err
+	}
+	if r.token, number, err = p.token(ctx, r, number); err != nil {
+		return clock, err
+	}
+	clock, err = p.send(ctx, r, out)
+	p.login.renewable(number, err, p.config.Now())
+	return clock, err
+}
+
+// renewable notes how a call with the token of that number ended, and reports
+// whether a new token may help.
+func (l *login) renewable(number int, err error, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if !rejected(err) {
-		return clock, err
+		if err == nil || codeOf(err) != 0 {
+			l.worked = max(l.worked, number)
+		}
+		return false
 	}
-	if r.token, _, err = p.token(ctx, number); err != nil {
-		return clock, err
+	if l.worked >= number {
+		return true
 	}
-	return p.send(ctx, r, out)
+	if now.Sub(l.retried) < pause {
+		return false // new tokens are no better
+	}
+	l.retried = now
+	return true
 }
 
 // token returns the manager's token, and renews one that is about to expire or
 // whose number was rejected.
-func (p *Portal) token(ctx context.Context, rejected int) (credential.Secret, int, error) {
+func (p *Portal) token(ctx context.Context, r request, rejected int) (credential.Secret, int, error) {
+	l := &p.login
+	l.mu.Lock()
+	if !l.token.Empty() && l.number != rejected && p.config.Now().Before(l.expires) {
+		defer l.mu.Unlock()
+		return l.token, l.number, nil
+	}
+	f := l.flight
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		l.flight = f
+		go p.fly(context.WithoutCancel(ctx), f, rejected)
+	}
+	l.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.token, f.number, f.err
+	case <-ctx.Done():
+		fault := p.fault(r, credential.ClassRetryable, errors.New("gave up while logging in"), "")
+		fault.Silent = true
+		return credential.Secret{}, 0, fault
+	}
+}
+
+// fly logs in for everybody who waits.
+func (p *Portal) fly(ctx context.Context, f *flight, rejected int) {
+	token, expires, err := p.renew(ctx, rejected)
 	l := &p.login
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := p.config.Now()
-	if !l.token.Empty() && l.number != rejected && now.Before(l.expires) {
-		return l.token, l.number, nil
+	if f.err = err; err == nil {
+		l.token, l.expires = token, expires
+		l.number++
+		f.token, f.number = token, l.number
 	}
+	l.flight = nil
+	close(f.done)
+}
+
+// renew reads the secret and gets a token for it, unless the portal has just
+// said no to this very secret.
+func (p *Portal) renew(ctx context.Context, rejected int) (credential.Secret, time.Time, error) {
+	l := &p.login
+	r := request{name: "login", op: "log in as " + p.config.Username}
 	source := p.config.Password
 	if p.config.APIKey != nil {
 		source = p.config.APIKey
 	}
 	secret, err := source()
-	if err != nil {
-		return credential.Secret{}, 0, p.fault(request{op: "log in"}, credential.ClassDenied, err, "provide the issuer's password or API key")
+	switch {
+	case err != nil:
+		return credential.Secret{}, time.Time{}, p.fault(r, credential.ClassRetryable, err, "provide the issuer's password or API key")
+	case secret.Empty():
+		return credential.Secret{}, time.Time{}, p.fault(r, credential.ClassDenied, errors.New("the password or API key is empty"), "provide the issuer's password or API key")
 	}
-	if l.refused != nil && now.Before(l.refusedUntil) && secret.Fingerprint() == l.refusedWith {
-		return credential.Secret{}, 0, l.refused
+	now := p.config.Now()
+	l.mu.Lock()
+	old, same := l.refused, l.refused != nil && secret.Fingerprint() == l.refusedWith && now.Before(l.refusedUntil)
+	unchanged := rejected != 0 && rejected == l.number && secret == l.token
+	l.mu.Unlock()
+	if same {
+		return credential.Secret{}, time.Time{}, old
 	}
-	token, expires, err := p.logIn(ctx, secret)
-	if err != nil {
-		if credential.IsClass(err, credential.ClassDenied) {
-			l.refused, l.refusedWith, l.refusedUntil = err, secret.Fingerprint(), now.Add(penance)
+	if p.config.APIKey != nil {
+		if unchanged {
+			return credential.Secret{}, time.Time{}, p.fault(r, credential.ClassDenied, errors.New("the portal does not accept the API key"),
+				"renew the manager's API key, and check that its referrers let the issuer's referer pass")
 		}
-		return credential.Secret{}, 0, err
+		return secret, now.Add(freshness), nil
 	}
+	token, expires, err := p.logIn(ctx, r, secret)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.refused = nil
-	l.token, l.expires = token, expires
-	l.number++
-	return l.token, l.number, nil
+	if credential.IsClass(err, credential.ClassDenied) {
+		l.refused, l.refusedWith, l.refusedUntil = err, secret.Fingerprint(), p.config.Now().Add(penance)
+	}
+	return token, expires, err
 }
 
-// logIn gets a token by password, or takes the API key for one.
-func (p *Portal) logIn(ctx context.Context, secret credential.Secret) (credential.Secret, time.Time, error) {
-	now := p.config.Now()
-	if p.config.APIKey != nil {
-		// read anew every so often, and whenever it is rejected
-		return secret, now.Add(time.Minute), nil
-	}
+// logIn gets a token by password.
+func (p *Portal) logIn(ctx context.Context, r request, password credential.Secret) (credential.Secret, time.Time, error) {
 	var answer struct {
-		Token   string `json:"token"`
-		Expires int64  `json:"expires"`
+		Token   string  `json:"token"`
+		Expires float64 `json:"expires"`
 	}
-	r := request{op: "log in as " + p.config.Username, path: "/generateToken", form: url.Values{
-		"username": {p.config.Username}, "password": {secret.Reveal()},
+	r.path = "/generateToken"
+	r.form = url.Values{
+		"username": {p.config.Username}, "password": {password.Reveal()},
 		"client": {"referer"}, "referer": {p.config.Referer}, "expiration": {"120"},
-	}}
+	}
 	clock, err := p.send(ctx, r, &answer)
 	if err != nil {
-		if class := credential.ClassOf(err); class == credential.ClassPermanent || class == credential.ClassDenied {
-			return credential.Secret{}, now, p.fault(r, credential.ClassDenied, err,
-				"check username and password; an account with multi-factor or single sign-on needs an API key instead")
+		var no *refusal
+		class := credential.ClassOf(err)
+		if errors.As(err, &no) && (class == credential.ClassPermanent || class == credential.ClassDenied) {
+			return credential.Secret{}, clock, p.fault(r, credential.ClassDenied, no,
+				"check username (in its exact case) and password; an account with multi-factor or single sign-on needs an API key instead")
 		}
-		return credential.Secret{}, now, err
+		return credential.Secret{}, clock, err
 	}
-	left := time.UnixMilli(answer.Expires).Sub(clock)
+	left := time.UnixMilli(int64(answer.Expires)).Sub(clock) // what the portal grants, not what was asked
 	if answer.Token == "" || left <= 0 {
-		return credential.Secret{}, now, p.garbled(r, "a login without a token that is still valid")
+		return credential.Secret{}, clock, p.garbled(r, "a login without a token that is still valid")
 	}
-	return credential.NewSecret(answer.Token), now.Add(left - min(5*time.Minute, left/10)), nil
+	return credential.NewSecret(answer.Token), p.config.Now().Add(left - min(5*time.Minute, left/10)), nil
 }

@@ -83,6 +83,9 @@ func New(c Config) (*Portal, error) {
 	if c.Referer == "" {
 		c.Referer = "keyturn"
 	}
+	if !plain(c.Referer) {
+		return nil, fmt.Errorf("issuer %s: the referer holds characters that no header can", c.Name)
+	}
 	if c.Concurrency <= 0 {
 		c.Concurrency = 8
 	}

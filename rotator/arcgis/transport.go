@@ -96,7 +96,7 @@ func (p *Portal) exchange(ctx context.Context, r request, sent time.Time, out an
 	}
 	err = decodeAnswer(answer.StatusCode, answer.Header.Get("Content-Type"), text, out)
 	var issuer time.Time
-	if _, isGarbage := err.(garbage); !isGarbage { // else it may be a proxy that answers
+	if _, isGarbage := errors.AsType[garbage](err); !isGarbage { // else it may be a proxy that answers
 		issuer = p.clock.note(answer.Header, sent, p.config.Now())
 	}
 	return issuer, p.judge(r, answer, err)

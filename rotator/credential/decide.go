@@ -207,6 +207,9 @@ func claimMint(s State, v View) (Fact, error) {
 		claim, err := newClaim(s, v, OpCreateItem, SeatID{}, v.Work.Claim)
 		return StepClaimed{Claim: claim, Closed: v.Work.Claim, NewItem: true}, err
 	}
+	if seat, ok := s.Seat(r.Target); ok && r.Phase == PhaseReady && !seat.Claimed {
+		return nil, ErrStale // proven meanwhile: Vault may show it as the primary already
+	}
 	claim, err := newClaim(s, v, OpGenerate, r.Target, v.Work.Claim)
 	return StepClaimed{Claim: claim, Closed: v.Work.Claim}, err
 }

@@ -47,7 +47,8 @@ func retire(s State, v View, seat Seat) Step {
 		return wait(ReasonSkew, earlier(v.Now.Add(s.Spec.Policy.ProbeInterval()), ends),
 			fmt.Sprintf("this clock and the issuer's differ by %s; set the clock", Short(v.Skew)))
 	}
-	if seat.Role == RoleDraining {
+	// A proven orphan drains too: a promotion that was overtaken may have shown it.
+	if seat.Role == RoleDraining || !seat.Proven.IsZero() {
 		if step, ok := stillDraining(s, v); ok {
 			step.At = earlier(step.At, ends)
 			return step

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -38,23 +39,24 @@ func (w *world) prepare(ctx context.Context, t testing.TB, r route, name credent
 }
 
 // tap puts a tap before the ports.
-func (w *world) tap(t testing.TB, plan func(n int, what string) mode) *tap {
+func (w *world) tap(t testing.TB, plan func(call) mode) *tap {
 	p := &tap{to: w.ports(t), window: lead / 8, plan: plan}
 	t.Cleanup(p.going.Wait)
 	return p
 }
 
-// calls lists the port calls of an undisturbed route.
-func (w *world) calls(t testing.TB, r route) []string {
+// calls lists the port calls of an undisturbed route. How often the record is
+// loaded while nothing happens is a matter of time, so two loads stand for all.
+func (w *world) calls(t testing.TB, r route) []call {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	name := credential.Name("dry/" + r.name)
 	w.prepare(ctx, t, r, name)
-	dry := w.tap(t, func(int, string) mode { return pass })
+	dry := w.tap(t, func(call) mode { return pass })
 	must(t, drive(ctx, w.engine(t, dry.ports(), engine.Hooks{}), name, ended(r.generation)))
 	w.checkEnd(t, name, r.generation)
-	return dry.calls
+	return slices.DeleteFunc(dry.calls, func(c call) bool { return c.what == "record.Load" && c.n > 1 })
 }
 
 // side runs the cases side by side, so many at a time.
@@ -79,27 +81,27 @@ func TestAStopAtEveryCall(t *testing.T) {
 	w := newWorld(t)
 	type stop struct {
 		route route
-		n     int
-		what  string
+		index int
+		call  call
 		mode  mode
 	}
 	var stops []stop
 	for _, r := range routes() {
-		for n, what := range w.calls(t, r) {
+		for i, c := range w.calls(t, r) {
 			for _, m := range []mode{stopBefore, stopAfter, late} {
-				stops = append(stops, stop{r, n, what, m})
+				stops = append(stops, stop{r, i, c, m})
 			}
 		}
 	}
-	title := func(s stop) string { return fmt.Sprintf("%s/%02d %s/%s", s.route.name, s.n, s.what, s.mode) }
+	title := func(s stop) string { return fmt.Sprintf("%s/%02d %s/%s", s.route.name, s.index, s.call, s.mode) }
 	side(t, 20, stops, title, func(t *testing.T, s stop) {
 		ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
 		defer cancel()
-		name := credential.Name(fmt.Sprintf("%s/%d-%d", s.route.name, s.n, s.mode))
+		name := credential.Name(fmt.Sprintf("%s/%d-%d", s.route.name, s.index, s.mode))
 		w.prepare(ctx, t, s.route, name)
 		app := w.watch(t, name, drain, 10*time.Millisecond)
-		broken := w.tap(t, func(n int, what string) mode {
-			if n == s.n && what == s.what {
+		broken := w.tap(t, func(c call) mode {
+			if c == s.call {
 				return s.mode
 			}
 			return pass

@@ -206,14 +206,33 @@ func (e *Engine) commit(ctx context.Context, w *work, command credential.Command
 			if hook := e.config.Hooks.Conflict; hook != nil {
 				hook("record")
 			}
+			held := w.claim != nil
 			if err := e.reload(ctx, w); err != nil {
 				return err
+			}
+			if !e.stands(w, command, held) {
+				w.drop()
+				return nil
 			}
 		default:
 			return err
 		}
 	}
 	return fmt.Errorf("credential %s: gave way %d times at one append", w.name, attempts)
+}
+
+// stands reports whether a command may be decided anew after another event came
+// first. What was seen or failed under a claim counts as long as the claim
+// stands; without one it was seen against a state that is gone.
+func (e *Engine) stands(w *work, command credential.Command, held bool) bool {
+	switch c := command.(type) {
+	case credential.Begin:
+		next := credential.Next(w.state, e.view(w))
+		return next.Kind == credential.StepBegin && next.Reason == c.Reason
+	case credential.Found, credential.StepFailed:
+		return held && w.claim != nil
+	}
+	return true
 }
 
 // commitAbsurd records a result that cannot be true as a failed attempt.

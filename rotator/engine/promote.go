@@ -20,7 +20,7 @@ func promote(ctx context.Context, w *work, step credential.Step) (credential.Com
 		return nil, err
 	}
 	if w.vault.Primary.Fingerprint == candidate.Fingerprint {
-		return credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: w.vault.Version}, nil
+		return w.promoted(ctx, candidate)
 	}
 	key := w.vault.Secondary
 	if key.Fingerprint != candidate.Fingerprint {
@@ -40,6 +40,17 @@ func promote(ctx context.Context, w *work, step credential.Step) (credential.Com
 	doc.Primary, doc.Secondary = key, doc.Primary
 	if err := w.put(ctx, doc); err != nil {
 		return nil, err
+	}
+	return w.promoted(ctx, candidate)
+}
+
+// promoted ends the step. No retirement follows a first key: if it took more
+// than one mint, what Vault kept of the earlier ones is destroyed here.
+func (w *work) promoted(ctx context.Context, candidate credential.Seat) (credential.Command, error) {
+	if _, ok := w.state.Primary(); !ok && w.state.Mint > 1 {
+		if err := w.engine.config.Store.Destroy(ctx, w.name, 1, w.vault.Version); err != nil {
+			return nil, err
+		}
 	}
 	return credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: w.vault.Version}, nil
 }

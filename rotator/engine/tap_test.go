@@ -29,15 +29,23 @@ func (m mode) String() string {
 // stopped is the panic by which a daemon dies in the middle of a pass.
 type stopped struct{}
 
+// call is a call of a port: the nth of that name, from 0.
+type call struct {
+	what string
+	n    int
+}
+
+func (c call) String() string { return fmt.Sprintf("%s %d", c.what, c.n) }
+
 // tap stands between an engine and its ports, counts the calls, and asks the
 // plan what happens at each.
 type tap struct {
 	to     ports
 	window time.Duration // of a claim
-	plan   func(n int, what string) mode
+	plan   func(c call) mode
 
 	mu    sync.Mutex
-	calls []string
+	calls []call
 	going sync.WaitGroup // late calls
 }
 
@@ -57,10 +65,15 @@ const (
 
 func (p *tap) call(ctx context.Context, kind kind, what string, do func(context.Context) error) error {
 	p.mu.Lock()
-	n := len(p.calls)
-	p.calls = append(p.calls, what)
+	this := call{what: what}
+	for _, earlier := range p.calls {
+		if earlier.what == what {
+			this.n++
+		}
+	}
+	p.calls = append(p.calls, this)
 	p.mu.Unlock()
-	switch p.plan(n, what) {
+	switch p.plan(this) {
 	case stopBefore:
 		panic(stopped{})
 	case stopAfter:

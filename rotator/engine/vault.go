@@ -73,10 +73,12 @@ func (w *work) withPrimary(ctx context.Context) (credential.Document, error) {
 }
 
 // fence writes Vault with the primary alone: every older writer now meets a
-// conflict, and nobody is given the key that is about to die.
+// conflict, and nobody is given the key that is about to die. Before the first
+// promotion nobody uses a key and an older writer can only be storing one: the
+// write that stores the next one goes over it, whichever comes first.
 func (w *work) fence(ctx context.Context) error {
 	doc, err := w.withPrimary(ctx)
-	if err != nil {
+	if err != nil || doc.Primary.Secret.Empty() {
 		return err
 	}
 	return w.put(ctx, doc)

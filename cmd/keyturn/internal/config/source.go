@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,6 +73,14 @@ func (s Source) String() string {
 
 // GoString names the source, never the secret.
 func (s Source) GoString() string { return s.String() }
+
+// MarshalJSON names the source, never the secret.
+func (s Source) MarshalJSON() ([]byte, error) {
+	if s.plain {
+		return json.Marshal(s.Value.Reveal()) // no secret
+	}
+	return json.Marshal(s.String())
+}
 
 // Read reads the secret, each time anew. Get reads Vault; it may be nil where
 // the source is not there. An error names the source and says what to try.

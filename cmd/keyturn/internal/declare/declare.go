@@ -88,6 +88,9 @@ func Read(file string, data []byte) ([]Declaration, error) {
 		r := doc.Decode(&d)
 		errs = append(errs, r.Problems.Err())
 		for _, raw := range d.Credentials {
+			if raw.Empty() {
+				continue // reported already
+			}
 			var e entry
 			take(raw.Decode(&e), e)
 		}

@@ -10,7 +10,7 @@ import (
 // mapping decodes a map with text keys.
 func (dec *decoder) mapping(n ast.Node, pos Pos, to reflect.Value, path string) {
 	if _, ok := n.(ast.MapNode); !ok {
-		dec.problem(pos, path, "want a mapping; got %s", kind(n))
+		dec.mismatch(n, pos, path, "a mapping")
 		return
 	}
 	to.Set(reflect.MakeMap(to.Type()))
@@ -27,7 +27,7 @@ func (dec *decoder) mapping(n ast.Node, pos Pos, to reflect.Value, path string) 
 func (dec *decoder) list(n ast.Node, pos Pos, to reflect.Value, path string) {
 	sequence, ok := n.(*ast.SequenceNode)
 	if !ok {
-		dec.problem(pos, path, "want a list; got %s", kind(n))
+		dec.mismatch(n, pos, path, "a list")
 		return
 	}
 	to.Set(reflect.MakeSlice(to.Type(), len(sequence.Values), len(sequence.Values)))
@@ -45,21 +45,20 @@ func (dec *decoder) list(n ast.Node, pos Pos, to reflect.Value, path string) {
 // named decodes a map from names that may be written as a list.
 func (dec *decoder) named(n ast.Node, to reflect.Value, path string) {
 	n, fault := dec.doc.follow(n)
+	if fault != "" {
+		dec.problem(dec.report.Positions.At(path), path, "%s", fault)
+		return
+	}
 	var elements []entry
 	switch node := n.(type) {
 	case nil, *ast.NullNode:
-		if fault == "" {
-			return
-		}
+		return
 	case ast.MapNode:
 		elements = dec.doc.entries(n, func(p Pos, message string) { dec.problem(p, path, "%s", message) })
 	case *ast.SequenceNode:
 		elements = dec.elements(node, path)
 	default:
-		fault = "want a mapping from names, or a list; got " + kind(n)
-	}
-	if fault != "" {
-		dec.problem(dec.report.Positions.At(path), path, "%s", fault)
+		dec.mismatch(n, dec.report.Positions.At(path), path, "a mapping from names, or a list")
 		return
 	}
 	to.Set(reflect.MakeMap(to.Type()))

@@ -19,6 +19,9 @@ type Raw struct {
 	pos  Pos
 }
 
+// Empty reports whether there is nothing to decode.
+func (r Raw) Empty() bool { return r.doc == nil }
+
 // Decode decodes the part.
 func (r Raw) Decode(into any) *Report { return r.doc.decode(r.node, r.pos, into) }
 
@@ -42,6 +45,12 @@ type decoder struct {
 
 func (dec *decoder) problem(pos Pos, path, format string, args ...any) {
 	dec.report.Problems = append(dec.report.Problems, &Problem{Pos: pos, Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// mismatch reports a value of another kind than wanted.
+func (dec *decoder) mismatch(n ast.Node, pos Pos, path, want string) {
+	dec.problem(pos, path, "want %s; got %s", want, kind(n))
+	dec.report.Problems[len(dec.report.Problems)-1].unread = true
 }
 
 // follow replaces an alias or anchor by what it stands for.
@@ -109,7 +118,7 @@ func (dec *decoder) value(n ast.Node, to reflect.Value, path string) {
 func (dec *decoder) object(n ast.Node, pos Pos, to reflect.Value, path string) {
 	fields := Fields(to.Type())
 	if _, ok := n.(ast.MapNode); !ok {
-		dec.problem(pos, path, "want a mapping with the fields %s; got %s", strings.Join(Names(fields), ", "), kind(n))
+		dec.mismatch(n, pos, path, "a mapping with the fields "+strings.Join(Names(fields), ", "))
 		return
 	}
 	entries := dec.doc.entries(n, func(p Pos, message string) { dec.problem(p, path, "%s", message) })

@@ -30,6 +30,8 @@ type Problem struct {
 	Path string
 	// Message says what is wrong and what is wanted.
 	Message string
+
+	unread bool // nothing below the field was read
 }
 
 // Error is "file:line:column: field: message".
@@ -116,17 +118,22 @@ func (r *Report) Given(path string) bool {
 // lies in it, so that a rule about its value makes sense.
 func (r *Report) Sound(path string) bool {
 	for _, p := range r.Problems {
-		rest, ok := strings.CutPrefix(p.Path, path)
-		if ok && (rest == "" || path == "" || rest[0] == '.' || rest[0] == '[') {
+		if within(p.Path, path) || p.unread && within(path, p.Path) {
 			return false
 		}
 	}
 	return true
 }
 
+// within reports whether a path is another one or lies below it.
+func within(path, other string) bool {
+	rest, ok := strings.CutPrefix(path, other)
+	return ok && (rest == "" || other == "" || rest[0] == '.' || rest[0] == '[')
+}
+
 // Addf adds a problem with a field, unless one with it is known already.
 func (r *Report) Addf(path, format string, args ...any) {
-	if path != "" && !r.Sound(path) {
+	if !r.Sound(path) {
 		return
 	}
 	r.Problems = append(r.Problems, &Problem{Pos: r.Positions.At(path), Path: path, Message: fmt.Sprintf(format, args...)})

@@ -57,11 +57,11 @@ func (dec *decoder) text(n ast.Node, pos Pos, path string) (string, bool) {
 	if text, ok := textOf(n); ok {
 		return text, true
 	}
-	hint := ""
-	if _, ok := n.(ast.ScalarNode); ok {
-		hint = ": put it in quotes"
+	hint := ": put it in quotes"
+	if _, ok := n.(*ast.SequenceNode); ok {
+		hint = ""
 	}
-	dec.problem(pos, path, "want text; got %s%s", kind(n), hint)
+	dec.problem(pos, path, "want text; got %s%s", kind(n), hint) // within braces, the parser makes a mapping of a:b
 	return "", false
 }
 

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn/publisher"
+	"github.com/keyturn/keyturn/rotator/control"
+	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
+)
+
+// pace is the time between two requests: latency is measured, not throughput.
+const pace = 2 * time.Millisecond
+
+// latency measures from a request to rotate now to its event at a plain NATS
+// subscriber, against a bare append and its delivery; the two take turns.
+func latency(ctx context.Context, n int) ([]row, error) {
+	w, err := newWorld(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	service := control.New(control.Config{
+		Conn: w.conn, Commander: w.engine, Version: "0.0.0", Logger: zap.NewNop(),
+		Check:   func(s credential.Spec) (credential.Spec, error) { return s, nil },
+		Changed: func(credential.Name, credential.State) {},
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- service.Run(serving) }()
+
+	asker, err := nats.Connect(w.conn.ConnectedUrl())
+	if err != nil {
+		return nil, err
+	}
+	defer asker.Close()
+	events := make(chan *nats.Msg, 16)
+	subscription, err := asker.ChanSubscribe("keyturn.events.>", events)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = subscription.Unsubscribe() }()
+	client := control.NewClient(asker)
+	if err := await(ctx, func() error { _, err := client.Limits(ctx); return err }); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(asker)
+	if err != nil {
+		return nil, err
+	}
+	const name = credential.Name("bench/key-0")
+	if err := w.appendPromoted(ctx, name); err != nil {
+		return nil, err
+	}
+	first := <-events
+	payload := first.Data
+	var ours, theirs []time.Duration
+	sequence := uint64(0)
+	for range n {
+		began := time.Now()
+		if _, err := client.Rotate(ctx, control.Rotate{Name: name, Actor: "bench", Now: true, Request: engine.NewID()}); err != nil {
+			return nil, err
+		}
+		if err := receive(ctx, events); err != nil {
+			return nil, err
+		}
+		ours = append(ours, time.Since(began))
+		time.Sleep(pace)
+
+		began = time.Now()
+		message := &nats.Msg{Subject: publisher.RecordSubject("bare/key-0"), Data: payload, Header: first.Header}
+		ack, err := js.PublishMsg(ctx, message, jetstream.WithExpectLastSequencePerSubject(sequence), jetstream.WithMsgID(engine.NewID()))
+		if err != nil {
+			return nil, err
+		}
+		sequence = ack.Sequence
+		if err := receive(ctx, events); err != nil {
+			return nil, err
+		}
+		theirs = append(theirs, time.Since(began))
+		time.Sleep(pace)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		return nil, err
+	}
+	show := func(d []time.Duration) string {
+		return fmt.Sprintf("p50 %d us, p99 %d us", quantile(d, .5).Microseconds(), quantile(d, .99).Microseconds())
+	}
+	return []row{{
+		"request to rotate now, to its event at a subscriber", show(ours), show(theirs) + " bare append and delivery",
+		float64(quantile(ours, .99)) / float64(quantile(theirs, .99)), "p99 <= 5x",
+	}}, nil
+}
+
+func receive(ctx context.Context, events <-chan *nats.Msg) error {
+	select {
+	case <-events:
+		return nil
+	case <-time.After(10 * time.Second):
+		return errors.New("no event within 10 s")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func await(ctx context.Context, try func() error) error {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		err := try()
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func quantile(d []time.Duration, q float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(d))
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}

@@ -1,0 +1,117 @@
+package arcgis
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+var errNoSecret = errors.New("the portal hides the client secret")
+
+// Describe reads the item and its registration at the same time. It is
+// ClassNotFound only when both say so: a hidden item also "does not exist".
+func (p *Portal) Describe(ctx context.Context, item string) (credential.ItemStatus, error) {
+	seen, err := p.describe(ctx, item)
+	if err != nil {
+		return credential.ItemStatus{}, err
+	}
+	return credential.ItemStatus{
+		Item: item, Clock: seen.clock,
+		Slots: [2]credential.SlotStatus{
+			{Active: seen.app.Active1, Expires: date(seen.item.Expires1)},
+			{Active: seen.app.Active2, Expires: date(seen.item.Expires2)},
+		},
+	}, nil
+}
+
+// description is what was seen of an item; with an error, found still says
+// whether the item itself is there.
+type description struct {
+	found bool
+	item  details
+	app   registered
+	clock time.Time
+}
+
+func (p *Portal) describe(ctx context.Context, item string) (description, error) {
+	owner := p.ownerOf(item)
+	var seen description
+	var itemErr, appErr error
+	var both sync.WaitGroup
+	both.Go(func() { seen.app, appErr = p.registration(ctx, owner, item) })
+	seen.item, seen.clock, itemErr = p.details(ctx, item)
+	both.Wait()
+	if itemErr != nil {
+		if credential.IsClass(itemErr, credential.ClassNotFound) && !credential.IsClass(appErr, credential.ClassNotFound) && appErr != nil {
+			return seen, appErr // denied, silent, …: then the item's absence proves nothing
+		}
+		return seen, itemErr
+	}
+	seen.found = true
+	if seen.item.Owner != "" && seen.item.Owner != owner { // somebody else's, or it was handed over
+		p.remember(item, app{owner: seen.item.Owner})
+		seen.app, appErr = p.registration(ctx, seen.item.Owner, item)
+	}
+	if credential.IsClass(appErr, credential.ClassNotFound) { // the item is there
+		var fault *credential.Fault
+		errors.As(appErr, &fault)
+		plain := *fault
+		plain.Class, plain.Hint = credential.ClassPermanent, "the item is not registered, or the manager may not manage it: check both in the portal"
+		appErr = &plain
+	}
+	return seen, appErr
+}
+
+// registration reads an app and remembers its client id and secret.
+func (p *Portal) registration(ctx context.Context, owner, item string) (registered, error) {
+	var answer registered
+	r := request{
+		name: "read-registration", op: "read the registration of item " + item,
+		path: userPath(owner, "items", item, "registeredAppInfo"),
+	}
+	if _, err := p.manage(ctx, r, &answer); err != nil {
+		if codeOf(err) != 0 {
+			p.forget(item)
+		}
+		return registered{}, err
+	}
+	if answer.ItemID != "" && answer.ItemID != item {
+		return registered{}, p.garbled(r, "the registration of another item")
+	}
+	if answer.ClientID == "" || answer.ClientSecret == "" {
+		return registered{}, p.fault(r, credential.ClassDenied, errNoSecret, "log in as the item's owner or an administrator")
+	}
+	p.remember(item, app{owner: owner, clientID: answer.ClientID, secret: credential.NewSecret(answer.ClientSecret)})
+	return answer, nil
+}
+
+// details is what the portal says of an item.
+type details struct {
+	ID       string  `json:"id"`
+	Owner    string  `json:"owner"`
+	Expires1 float64 `json:"apiToken1ExpirationDate"`
+	Expires2 float64 `json:"apiToken2ExpirationDate"`
+}
+
+func (p *Portal) details(ctx context.Context, item string) (details, time.Time, error) {
+	var answer details
+	r := request{name: "read-item", op: "read item " + item, path: "/content/items/" + url.PathEscape(item)}
+	clock, err := p.manage(ctx, r, &answer)
+	if err == nil && answer.ID != item {
+		err = p.garbled(r, "another item than the one asked for")
+	}
+	return answer, clock, err
+}
+
+// date reads epoch milliseconds; -1 and 0 are no date.
+func date(ms float64) time.Time {
+	const year9999 = 253402300799999
+	if !(ms > 0) || ms > year9999 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms)).UTC()
+}
