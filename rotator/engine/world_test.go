@@ -137,10 +137,14 @@ func (w *world) policy(t testing.TB, lifetime, lead, drain time.Duration) creden
 // register appends the first event, as the control service does.
 func (w *world) register(t testing.TB, name credential.Name, policy credential.Policy) {
 	t.Helper()
-	w.command(t, name, credential.Register{Actor: "test", Spec: credential.Spec{
+	w.command(t, name, credential.Register{Actor: "test", Spec: specOf(string(name), policy)})
+}
+
+func specOf(title string, policy credential.Policy) credential.Spec {
+	return credential.Spec{
 		Issuer: "example", Policy: policy,
-		Item: credential.ItemSpec{Title: string(name), Privileges: []string{"premium:user:basemaps"}},
-	}})
+		Item: credential.ItemSpec{Title: title, Privileges: []string{"premium:user:basemaps"}},
+	}
 }
 
 // command decides and appends one command, again when a daemon was first.
