@@ -40,7 +40,16 @@ func (r *Record) Recover(ctx context.Context, fn func(credential.Entry) error) e
 	if info.State.LastSeq == 0 {
 		return nil
 	}
-	return r.replay(ctx, op, info.State.LastSeq, jetstream.ConsumerConfig{
+	// A credential that is appended to before the reader exists has its last event
+	// above that sequence: the end is asked for again once the reader is there.
+	refresh := func(ctx context.Context) (uint64, error) {
+		info, err := r.info(ctx)
+		if err != nil {
+			return 0, err
+		}
+		return info.State.LastSeq, nil
+	}
+	return r.replay(ctx, op, info.State.LastSeq, refresh, jetstream.ConsumerConfig{
 		FilterSubject: recordFilter,
 		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
 	}, fn)
@@ -62,7 +71,7 @@ func (r *Record) History(ctx context.Context, name credential.Name, fn func(cred
 	if err != nil {
 		return readFault(op, err)
 	}
-	return r.replay(ctx, op, last.Sequence, jetstream.ConsumerConfig{
+	return r.replay(ctx, op, last.Sequence, nil, jetstream.ConsumerConfig{
 		FilterSubject: RecordSubject(name),
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 	}, fn)
@@ -82,9 +91,9 @@ type batch struct {
 }
 
 // replay reads up to the sequence last, decodes on all processors and calls fn
-// in order. The end is that sequence, not "nothing is pending": the reader may
+// in order. Refresh, if given, is asked for a later end after the first message. The end is that sequence, not "nothing is pending": the reader may
 // live on a replica that lags.
-func (r *Record) replay(ctx context.Context, op string, last uint64, cfg jetstream.ConsumerConfig, fn func(credential.Entry) error) error {
+func (r *Record) replay(ctx context.Context, op string, last uint64, refresh func(context.Context) (uint64, error), cfg jetstream.ConsumerConfig, fn func(credential.Entry) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	workers := runtime.GOMAXPROCS(0)
@@ -109,7 +118,7 @@ func (r *Record) replay(ctx context.Context, op string, last uint64, cfg jetstre
 	group.Go(func() {
 		defer close(ordered)
 		defer close(work)
-		read = r.collect(ctx, last, cfg, work, ordered)
+		read = r.collect(ctx, last, refresh, cfg, work, ordered)
 	})
 	complete, failed := deliver(ctx, ordered, fn, cancel)
 	group.Wait()
@@ -144,7 +153,7 @@ func deliver(ctx context.Context, ordered <-chan *batch, fn func(credential.Entr
 }
 
 // collect cuts the messages into batches until the sequence last is reached.
-func (r *Record) collect(ctx context.Context, last uint64, cfg jetstream.ConsumerConfig, work, ordered chan<- *batch) error {
+func (r *Record) collect(ctx context.Context, last uint64, refresh func(context.Context) (uint64, error), cfg jetstream.ConsumerConfig, work, ordered chan<- *batch) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	patience := 4 * r.cfg.Timeout
@@ -153,6 +162,13 @@ func (r *Record) collect(ctx context.Context, last uint64, cfg jetstream.Consume
 
 	b := &batch{done: make(chan struct{})}
 	each := func(m reading) (bool, error) {
+		if refresh != nil {
+			later, err := refresh(ctx)
+			if err != nil {
+				return false, err
+			}
+			last, refresh = max(last, later), nil
+		}
 		if b.readings == nil {
 			b.readings = make([]reading, 0, batchSize)
 		}

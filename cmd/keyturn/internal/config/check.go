@@ -221,7 +221,7 @@ func (k *checker) issuer(path string, i Issuer) {
 	case i.Password.Given() && i.APIKey.Given():
 		k.Addf(path+".api_key", "want one of password and api_key, not both")
 	case !i.Password.Given() && !i.APIKey.Given() && !k.Given(path+".password") && !k.Given(path+".api_key"):
-		k.Addf(path, "want one of password and api_key")
+		k.Addf(path+".password", "missing: want it or api_key")
 	}
 	k.source(path+".password", i.Password, true)
 	k.source(path+".api_key", i.APIKey, true)

@@ -76,7 +76,7 @@ func TestErrors(t *testing.T) {
 		{"a portal's URL with a login", portal, "    url: https://u:hunter2@h/sharing/rest", "c.yaml:11:10: issuers.example.url: carries a login: leave it out"},
 		{"a portal's URL with a query", portal, portal + "?f=json", "c.yaml:11:10: issuers.example.url: has something after ? or #: leave it out"},
 		{"no username", user + "\n", "", "c.yaml:9:3: issuers.example.username: missing"},
-		{"no password", password + "\n", "", "c.yaml:9:3: issuers.example: want one of password and api_key"},
+		{"no password", password + "\n", "", "c.yaml:9:3: issuers.example.password: missing: want it or api_key"},
 		{"password and key", password, password + "\n    api_key: {env: K}", "c.yaml:14:5: issuers.example.api_key: want one of password and api_key, not both"},
 		{"a lifetime without unit", user, user + "\n    min_lifetime: 90", `c.yaml:13:19: issuers.example.min_lifetime: "90" is not a duration: want a number with a unit, such as 90d, 12h or 30s`},
 		{"too long a lifetime", user, user + "\n    min_lifetime: 53w", "c.yaml:13:19: issuers.example.min_lifetime: want 1s to 365d"},

@@ -195,6 +195,7 @@ func (dec *decoder) unknown(e entry, path string, fields []Field) {
 		hint = "; there are " + strings.Join(Names(fields), ", ")
 	}
 	dec.problem(e.key, path, "unknown field %q%s", clip(e.name), hint)
+	dec.report.Problems[len(dec.report.Problems)-1].beside = true
 }
 
 func join(path, name string) string {

@@ -32,6 +32,7 @@ type Problem struct {
 	Message string
 
 	unread bool // nothing below the field was read
+	beside bool // an unknown field: says nothing about the known ones
 }
 
 // Error is "file:line:column: field: message".
@@ -118,7 +119,7 @@ func (r *Report) Given(path string) bool {
 // lies in it, so that a rule about its value makes sense.
 func (r *Report) Sound(path string) bool {
 	for _, p := range r.Problems {
-		if within(p.Path, path) || p.unread && within(path, p.Path) {
+		if !p.beside && within(p.Path, path) || p.unread && within(path, p.Path) {
 			return false
 		}
 	}
