@@ -64,9 +64,11 @@ func apply(ctx context.Context, o *options, files []string, dryRun bool, in io.R
 		if err != nil {
 			return err
 		}
-		list, err := declare.Parse(file, data, context)
+		list, err := declare.Read(file, data)
 		declared, mistakes = append(declared, list...), append(mistakes, err)
 	}
+	declared, err = declare.Resolve(declared, context) // over all files: a name stands once
+	mistakes = append(mistakes, err)
 	if err := errors.Join(mistakes...); err != nil {
 		return usage(fmt.Errorf("nothing was changed:\n%w", err))
 	}

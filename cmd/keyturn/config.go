@@ -20,7 +20,12 @@ func configCommand(o *options) *cobra.Command {
 				return err
 			}
 			if o.output == "json" {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"file": args[0], "valid": true, "installation": c.Installation})
+				return printJSON(cmd.OutOrStdout(), map[string]any{"file": args[0], "valid": true, "installation": c.Installation, "warnings": c.Warnings()})
+			}
+			for _, warning := range c.Warnings() {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), "warning: "+warning); err != nil {
+					return err
+				}
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: installation %s, %d issuer(s)\n", args[0], c.Installation, len(c.Issuers))
 			return err

@@ -93,6 +93,14 @@ func lanes(c *config.Config) map[string]int {
 	return lanes
 }
 
+func skews(c *config.Config) map[string]time.Duration {
+	skews := map[string]time.Duration{}
+	for name, issuer := range c.Issuers {
+		skews[name] = issuer.MaxClockSkew.Value
+	}
+	return skews
+}
+
 // semantic makes a version that the micro framework accepts.
 func semantic(v string) string {
 	v = strings.TrimPrefix(v, "v")
@@ -148,10 +156,11 @@ func (d *daemon) watchIssuers(ctx context.Context) error {
 		for name, portal := range d.issuers {
 			if skew, _, ok := portal.Skew(); ok {
 				d.metrics.skew.WithLabelValues(name).Set(skew.Seconds())
-				if skew.Abs() > d.config.Daemon.MaxClockSkew.Value && wallClock().Sub(warned[name+"/clock"]) > time.Minute {
+				bound := d.config.Issuers[name].MaxClockSkew.Value
+				if skew.Abs() > bound && wallClock().Sub(warned[name+"/clock"]) > time.Minute {
 					warned[name+"/clock"] = wallClock()
 					d.logger.Error("this clock and the issuer's differ too much; no old key is invalidated until they agree",
-						zap.String("issuer", name), zap.Duration("skew", skew), zap.Duration("bound", d.config.Daemon.MaxClockSkew.Value))
+						zap.String("issuer", name), zap.Duration("skew", skew), zap.Duration("bound", bound))
 				}
 			}
 		}

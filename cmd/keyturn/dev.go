@@ -69,6 +69,11 @@ func dev(ctx context.Context, o devOptions, out io.Writer, output string) error 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	env := filepath.Join(dir, "dev.env") // there while all is ready, and only then
 	if err := os.Remove(env); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -93,7 +98,7 @@ func dev(ctx context.Context, o devOptions, out io.Writer, output string) error 
 		return stopped(ctx, err)
 	}
 	defer vault.stop()
-	natsURL, stopNATS, err := startNATS(filepath.Join(dir, "nats"))
+	natsURL, stopNATS, err := startNATS(filepath.Join(dir, "nats"), "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -186,6 +191,7 @@ issuers:
 daemon:
   http: 127.0.0.1:0
   sweep: "* * * * *"
+  workers: 128
 `, p.natsURL, p.vaultAddr, tokenFile, p.portalURL, p.portalUser, filepath.Join(p.dir, "portal-password"))
 	return os.WriteFile(p.configPath(), []byte(text), 0o600)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,11 +21,21 @@ import (
 	"github.com/keyturn/keyturn/rotator/arcgis/emulator"
 )
 
-// startNATS runs JetStream in this process, on a free port of 127.0.0.1. What
-// is acknowledged is on disk.
-func startNATS(dir string) (url string, stop func(), err error) {
+// startNATS runs JetStream in this process. What is acknowledged is on disk.
+func startNATS(dir, listen string) (url string, stop func(), err error) {
+	host, service, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", nil, fmt.Errorf("start NATS: %w", err)
+	}
+	port, err := strconv.Atoi(service)
+	if err != nil {
+		return "", nil, fmt.Errorf("start NATS on %s: %w", listen, err)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
 	s, err := server.NewServer(&server.Options{
-		ServerName: "keyturn-dev", Host: "127.0.0.1", Port: server.RANDOM_PORT,
+		ServerName: "keyturn", Host: host, Port: port,
 		JetStream: true, StoreDir: dir, SyncAlways: true, NoSigs: true, NoLog: true,
 	})
 	if err != nil {
@@ -33,7 +44,7 @@ func startNATS(dir string) (url string, stop func(), err error) {
 	s.Start()
 	if !s.ReadyForConnections(10 * time.Second) {
 		s.Shutdown()
-		return "", nil, fmt.Errorf("NATS does not start on %s (try: end the other keyturn dev that uses it)", dir)
+		return "", nil, fmt.Errorf("NATS does not start at %s with %s (try: end what uses the port or the directory)", listen, dir)
 	}
 	return s.ClientURL(), func() { s.Shutdown(); s.WaitForShutdown() }, nil
 }
@@ -198,4 +209,17 @@ func keptPassword(path string) (string, error) {
 	}
 	password := rand.Text()
 	return password, os.WriteFile(path, []byte(password), 0o600)
+}
+
+// lockDir makes sure that one process uses a state directory.
+func lockDir(dir string) (unlock func(), err error) {
+	handle, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(handle.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = handle.Close()
+		return nil, fmt.Errorf("%s is in use by another keyturn dev (try: end that one, or another --state-dir)", dir)
+	}
+	return func() { _ = handle.Close() }, nil
 }

@@ -84,7 +84,7 @@ func examine(ctx context.Context, c *config.Config) []finding {
 }
 
 func examineVault(ctx context.Context, c *config.Config) ([]finding, *vault.Client) {
-	store, err := openVault(c.Vault, nil, nil)
+	store, err := openVault(c.Vault, c.Daemon.Workers, nil, nil)
 	if err != nil {
 		return []finding{{Part: "vault", What: err.Error()}}, nil
 	}
@@ -151,7 +151,7 @@ func examineIssuer(ctx context.Context, name string, c *config.Config, get confi
 	}
 	findings := []finding{{Part: part, OK: true, What: "login is accepted at " + c.Issuers[name].URL}}
 	skew, _, _ := portal.Skew()
-	if bound := c.Daemon.MaxClockSkew.Value; skew.Abs() > bound {
+	if bound := c.Issuers[name].MaxClockSkew.Value; skew.Abs() > bound {
 		findings = append(findings, finding{
 			Part: part, What: fmt.Sprintf("its clock and this one differ by %s (bound %s); no old key is invalidated", credential.Short(skew), credential.Short(bound)),
 			Hint: "set this machine's clock by NTP",

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // CRON_TZ works where no zone files are installed
 
 	"github.com/spf13/cobra"
 )

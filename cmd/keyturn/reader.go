@@ -32,7 +32,7 @@ func (o *options) connect(ctx context.Context) (*reader, error) {
 	r := &reader{config: c, calendar: calendar}
 	get := func(ctx context.Context, path, field string) (credential.Secret, error) {
 		if r.vault == nil {
-			client, err := openVault(c.Vault, nil, nil)
+			client, err := openVault(c.Vault, c.Daemon.Workers, nil, nil)
 			if err != nil {
 				return credential.Secret{}, err
 			}

@@ -73,10 +73,20 @@ func serve(ctx context.Context, c *config.Config, calendar *schedule.Calendar, l
 		Pass: d.pass, Lanes: lanes(c), Now: wallClock, Logger: logger,
 	})
 	d.metrics = newMetrics(d.scheduler.Lag, d.scheduler.Len)
-	logger.Info("keyturn starts", zap.String("version", version), zap.String("daemon", d.id), zap.String("config", c.Path))
+	logger.Info("keyturn starts", zap.String("version", version), zap.String("daemon", d.id), zap.String("config", c.Path), zap.String("digest", c.Digest()))
+	for _, warning := range c.Warnings() {
+		logger.Warn("configuration: " + warning)
+	}
+	if e := c.NATS.Embedded; e != nil {
+		_, stopNATS, err := startNATS(e.StoreDir, e.Listen)
+		if err != nil {
+			return err
+		}
+		defer stopNATS()
+	}
 
 	var err error
-	d.vault, err = openVault(c.Vault, d.metrics.call("vault"), d.loggedIn)
+	d.vault, err = openVault(c.Vault, c.Daemon.Workers, d.metrics.call("vault"), d.loggedIn)
 	if err != nil {
 		return err
 	}
@@ -147,14 +157,16 @@ func (d *daemon) run(ctx context.Context, group *group, ready func()) error {
 	inner.run("issuer health", d.watchIssuers)
 	inner.run("control", control.New(control.Config{
 		Conn: conn, Commander: d.engine, Check: d.checkSpec, Version: semantic(version), Logger: d.logger,
-		Limits:  limits(d.config),
+		Limits: limits(d.config),
+		Started: func() {
+			d.status.set("record", "")
+			d.logger.Info("keyturn is ready", zap.Int("credentials", d.scheduler.Len()))
+			if ready != nil {
+				ready()
+			}
+		},
 		Changed: func(name credential.Name, after credential.State) { d.scheduler.Set(name, d.plan(name, after)) },
 	}).Run)
-	d.status.set("record", "")
-	d.logger.Info("keyturn is ready", zap.Int("credentials", d.scheduler.Len()))
-	if ready != nil {
-		ready()
-	}
 	return inner.wait()
 }
 
@@ -219,7 +231,7 @@ func (d *daemon) open(ctx context.Context, conn *nats.Conn) error {
 		}
 		d.engine = engine.New(engine.Config{
 			Record: record, Store: d.vault, Issuers: ports, Calendar: d.calendar,
-			Installation: d.config.Installation, Daemon: d.id, MaxSkew: d.config.Daemon.MaxClockSkew.Value,
+			Installation: d.config.Installation, Daemon: d.id, MaxSkew: skews(d.config),
 			Now: wallClock, Logger: d.logger, Hooks: engine.Hooks{
 				Committed: d.metrics.committed,
 				Conflict:  func(system string) { d.metrics.conflicts.WithLabelValues(system).Inc() },

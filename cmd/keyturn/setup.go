@@ -33,7 +33,7 @@ It prints the public key: give it to your auditors, and set nats.signer_root to 
 
 // setup is the command, for dev as well.
 func setup(ctx context.Context, c *config.Config, out io.Writer, output string) error {
-	store, err := openVault(c.Vault, nil, nil)
+	store, err := openVault(c.Vault, c.Daemon.Workers, nil, nil)
 	if err != nil {
 		return err
 	}

@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
+	"golang.org/x/time/rate"
 
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
 	"github.com/keyturn/keyturn/publisher"
@@ -36,9 +38,9 @@ func (o *options) load() (*config.Config, *schedule.Calendar, error) {
 }
 
 // openVault makes the client; it makes no call.
-func openVault(c config.Vault, observe func(op string, took time.Duration, err error), onLogin func(vault.LoginState)) (*vault.Client, error) {
+func openVault(c config.Vault, workers int, observe func(op string, took time.Duration, err error), onLogin func(vault.LoginState)) (*vault.Client, error) {
 	settings := vault.Config{
-		Addr: c.Addr, Namespace: c.Namespace, Mount: c.Mount, Prefix: c.Prefix, Concurrency: 128,
+		Addr: c.Addr, Namespace: c.Namespace, Mount: c.Mount, Prefix: c.Prefix, Concurrency: workers,
 		TLS:     vault.TLS{CAFile: c.TLS.CA, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, ServerName: c.TLS.ServerName},
 		Observe: observe, OnLogin: onLogin,
 	}
@@ -158,9 +160,34 @@ func openIssuer(name string, c config.Issuer, get config.VaultGet, observe func(
 	}
 	return arcgis.New(arcgis.Config{
 		Name: name, URL: c.URL, Username: c.Username, Password: read(c.Password), APIKey: read(c.APIKey),
-		Concurrency: c.Concurrency, Timeout: c.Timeout.Value, Transport: http.RoundTripper(transport),
+		Concurrency: c.Concurrency, Timeout: c.Timeout.Value, Transport: limited(transport, c.RateLimit),
 		Now: wallClock, Observe: observe,
 	})
+}
+
+// limited spaces calls out; a rate of zero is no limit.
+func limited(transport http.RoundTripper, perSecond float64) http.RoundTripper {
+	if perSecond <= 0 {
+		return transport
+	}
+	return &limiter{transport, rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))}
+}
+
+type limiter struct {
+	http.RoundTripper
+	rate *rate.Limiter
+}
+
+// RoundTrip implements http.RoundTripper.
+func (l *limiter) RoundTrip(request *http.Request) (*http.Response, error) {
+	if err := l.rate.Wait(request.Context()); err != nil {
+		if request.Body != nil {
+			_ = request.Body.Close()
+		}
+		// nothing was sent: as if nobody had answered the dial
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+	}
+	return l.RoundTripper.RoundTrip(request)
 }
 
 func withDefaults(c *tls.Config) *tls.Config {

@@ -9,10 +9,13 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
+const http2 = "HTTP/2"
+
 func TestConformance(t *testing.T) {
 	for name, config := range map[string]emulator.Config{
 		"online":     {Edition: emulator.Online},
 		"enterprise": {Edition: emulator.Enterprise},
+		http2:        {},
 		// what no document says, in its other positions
 		"other knobs": {Knobs: emulator.Knobs{
 			Rounding: emulator.RoundNone, RegenerateFalse: emulator.RegenerateNewKey, ExpirationMissing: emulator.ExpirationClamp,
@@ -26,7 +29,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			issuertest.Run(t, func(t testing.TB) issuertest.Fixture {
-				b := open(t.(*testing.T), config)
+				b := openOn(t.(*testing.T), config, name == http2)
 				lose := func(path string) func() {
 					return func() {
 						b.faults(emulator.Rule{Kind: emulator.FaultDrop, Path: path, Param: "apiToken", Act: true, Count: 1})

@@ -1,7 +1,11 @@
 package arcgis_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -68,6 +72,12 @@ func (c *calls) wire() []*http.Request {
 
 func open(t *testing.T, e emulator.Config, change ...func(*arcgis.Config)) *bench {
 	t.Helper()
+	return openOn(t, e, false, change...)
+}
+
+// openOn speaks HTTP/2 over TLS, or plain HTTP/1.
+func openOn(t *testing.T, e emulator.Config, h2 bool, change ...func(*arcgis.Config)) *bench {
+	t.Helper()
 	if e.Users == nil {
 		e.Users = map[string]string{user: password}
 	}
@@ -78,13 +88,24 @@ func open(t *testing.T, e emulator.Config, change ...func(*arcgis.Config)) *benc
 	must(t, err)
 	b := &bench{T: t, emulated: emulated, calls: &calls{}}
 	handler := emulated.Handler()
-	b.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	b.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		must(t, r.ParseForm())
 		b.calls.mu.Lock()
 		b.calls.requests = append(b.calls.requests, r)
 		b.calls.mu.Unlock()
 		handler.ServeHTTP(w, r)
 	}))
+	b.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if b.server.EnableHTTP2 = h2; h2 {
+		b.server.StartTLS()
+		change = append(change, func(c *arcgis.Config) {
+			pool := x509.NewCertPool()
+			pool.AddCert(b.server.Certificate())
+			c.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+		})
+	} else {
+		b.server.Start()
+	}
 	t.Cleanup(func() {
 		must(t, emulated.Close())
 		b.server.Close()

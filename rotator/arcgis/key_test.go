@@ -1,6 +1,7 @@
 package arcgis_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -115,21 +116,23 @@ func TestGenerateIsSentOnceWhateverHappens(t *testing.T) {
 		"a gateway's timeout":                   {Kind: emulator.FaultHTML, Status: 504, Act: true},
 		"an error 500 in the body":              {Kind: emulator.FaultError, Act: true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			b := open(t, emulator.Config{}, timeout(300*time.Millisecond))
-			seat := credential.SeatID{Item: b.item(), Slot: 1}
-			rule.Param = "regenerateApiToken"
-			b.faults(rule)
-			_, err := b.portal.Issue(t.Context(), seat, in(month))
-			f := fault(t, err, credential.ClassUnknown)
-			silent := rule.Kind == emulator.FaultDrop || rule.Kind == emulator.FaultHalf || rule.Kind == emulator.FaultSilence
-			if f.Silent != silent {
-				t.Errorf("silent: %t", f.Silent)
-			}
-			if n := b.emulated.Faults().Rules[0].Matched; n != 1 {
-				t.Errorf("sent %d times", n)
-			}
-		})
+		for _, h2 := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, HTTP/2 %t", name, h2), func(t *testing.T) {
+				b := openOn(t, emulator.Config{}, h2, timeout(300*time.Millisecond))
+				seat := credential.SeatID{Item: b.item(), Slot: 1}
+				rule.Param = "regenerateApiToken"
+				b.faults(rule)
+				_, err := b.portal.Issue(t.Context(), seat, in(month))
+				f := fault(t, err, credential.ClassUnknown)
+				silent := rule.Kind == emulator.FaultDrop || rule.Kind == emulator.FaultHalf || rule.Kind == emulator.FaultSilence
+				if f.Silent != silent {
+					t.Errorf("silent: %t", f.Silent)
+				}
+				if n := b.emulated.Faults().Rules[0].Matched; n != 1 {
+					t.Errorf("sent %d times", n)
+				}
+			})
+		}
 	}
 }
 

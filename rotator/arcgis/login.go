@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	// penance is how long a denied login is not repeated with the same secret: an
-	// account is soon locked.
-	penance = 30 * time.Second
+	// penance is how long a denied login is not repeated with the same secret. It
+	// doubles with each denial, up to mostPenance: accounts are locked after a few
+	// failures within a quarter of an hour.
+	penance     = time.Minute
+	mostPenance = 15 * time.Minute
 	// pause lies between two logins when no token has been accepted in between.
 	pause = 10 * time.Second
 	// freshness is how long an API key is used before it is read anew.
@@ -31,9 +33,11 @@ type login struct {
 	retried        time.Time // when a token that never worked was last replaced
 	flight         *flight   // the login that is under way; nil = none
 
-	// refused is the last denied login, of which secret, and until when it stands.
+	// refused is the last denied login, of which secret, how often in a row, and
+	// until when it stands.
 	refused      error
 	refusedWith  credential.Fingerprint
+	refusedTimes int
 	refusedUntil time.Time
 }
 
@@ -97,6 +101,10 @@ func (p *Portal) token(ctx context.Context, r request, rejected int) (credential
 		return l.token, l.number, nil
 	}
 	f := l.flight
+	if f == nil && ctx.Err() != nil {
+		l.mu.Unlock()
+		return credential.Secret{}, 0, p.lost(r, ctx.Err(), false)
+	}
 	if f == nil {
 		f = &flight{done: make(chan struct{})}
 		l.flight = f
@@ -107,9 +115,7 @@ func (p *Portal) token(ctx context.Context, r request, rejected int) (credential
 	case <-f.done:
 		return f.token, f.number, f.err
 	case <-ctx.Done():
-		fault := p.fault(r, credential.ClassRetryable, errors.New("gave up while logging in"), "")
-		fault.Silent = true
-		return credential.Secret{}, 0, fault
+		return credential.Secret{}, 0, p.lost(r, ctx.Err(), false)
 	}
 }
 
@@ -162,11 +168,22 @@ func (p *Portal) renew(ctx context.Context, rejected int) (credential.Secret, ti
 	token, expires, err := p.logIn(ctx, r, secret)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.refused = nil
-	if credential.IsClass(err, credential.ClassDenied) {
-		l.refused, l.refusedWith, l.refusedUntil = err, secret.Fingerprint(), p.config.Now().Add(penance)
-	}
+	l.note(secret.Fingerprint(), err, p.config.Now())
 	return token, expires, err
+}
+
+// note remembers how a login ended; mu is held.
+func (l *login) note(with credential.Fingerprint, err error, now time.Time) {
+	switch {
+	case credential.IsClass(err, credential.ClassDenied):
+		if l.refused == nil || l.refusedWith != with {
+			l.refusedTimes = 0
+		}
+		wait := min(penance<<min(l.refusedTimes, 8), mostPenance)
+		l.refused, l.refusedWith, l.refusedTimes, l.refusedUntil = err, with, l.refusedTimes+1, now.Add(wait)
+	case err == nil:
+		l.refused = nil
+	}
 }
 
 // logIn gets a token by password.
@@ -186,7 +203,7 @@ func (p *Portal) logIn(ctx context.Context, r request, password credential.Secre
 		class := credential.ClassOf(err)
 		if errors.As(err, &no) && (class == credential.ClassPermanent || class == credential.ClassDenied) {
 			return credential.Secret{}, clock, p.fault(r, credential.ClassDenied, no,
-				"check username (in its exact case) and password; an account with multi-factor or single sign-on needs an API key instead")
+				"check username (in its exact case) and password; an account with multi-factor or single sign-on needs an API key instead; the same password is not sent again for a while")
 		}
 		return credential.Secret{}, clock, err
 	}

@@ -43,7 +43,7 @@ func NewTransport(concurrency int) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		MaxIdleConnsPerHost:   2*concurrency + 2, // an item is read by two calls at a time
-		IdleConnTimeout:       90 * time.Second,
+		IdleConnTimeout:       30 * time.Second,  // shorter than what stands between: a change on a dead connection is outcome-unknown
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		ForceAttemptHTTP2:     true,
@@ -156,7 +156,7 @@ func lostBecause(err error) (cause error, hint string) {
 		return errTimeout, reach
 	case errors.As(err, &authority), errors.As(err, &wrongHost), errors.As(err, &invalid), errors.As(err, &verify):
 		return errors.New("the portal's certificate is not trusted"), "set the issuer's CA, and check the host name in its url and the clock"
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return errors.New("the other side does not speak TLS"), "check scheme and port of the issuer's url"
 	case errors.As(err, &alert):
 		return errors.New("the TLS handshake was refused"), "check the issuer's client certificate"

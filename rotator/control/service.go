@@ -35,6 +35,8 @@ type Config struct {
 	Changed func(name credential.Name, after credential.State)
 	Limits  Limits
 	Version string
+	// Started is called once, when requests are taken; may be nil.
+	Started func()
 	// Timeout bounds each request; zero = 10 s.
 	Timeout time.Duration
 	Logger  *zap.Logger
@@ -81,6 +83,14 @@ func (s *Service) Run(ctx context.Context) error {
 			micro.WithEndpointMetadata(map[string]string{"schema": e.schema})); err != nil {
 			return errors.Join(fmt.Errorf("control endpoint %s: %w", e.name, err), service.Stop())
 		}
+	}
+	// The server knows of the endpoints once it has answered. One that is away
+	// learns of them when it is back.
+	if err := s.config.Conn.FlushTimeout(s.config.Timeout); err != nil {
+		s.config.Logger.Warn("NATS is away; requests are taken when it is back", zap.Error(err))
+	}
+	if s.config.Started != nil {
+		s.config.Started()
 	}
 	<-ctx.Done()
 	err = service.Stop()

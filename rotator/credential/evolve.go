@@ -64,11 +64,20 @@ func (s *State) update(f Updated) {
 	s.Requested = &request
 	// An operator who asks for a rotation has seen what was found.
 	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool {
-		if d.Version > 0 {
-			s.Vault.Version, s.Vault.Accepted = d.Version, d.Version
+		if d.Kind == FindingVaultChanged || d.Kind == FindingVaultMissing {
+			s.Vault.accept(d.Version)
 		}
 		return blocks(d.Kind)
 	})
+}
+
+// accept builds on a version that somebody else left. A smaller one than was
+// destroyed is of a secret that was made anew.
+func (v *Vault) accept(version uint64) {
+	v.Version, v.Accepted, v.Foreign = version, version, true
+	if version < v.Destroyed {
+		v.Destroyed = 0
+	}
 }
 
 func (s *State) start(f Started) {
@@ -153,8 +162,9 @@ func (s *State) promote(f Promoted, e Event) {
 	}
 	s.Generation++
 	s.Due = f.Due
-	s.Vault.Version, s.Vault.Accepted = f.Version, 0
+	s.Vault.Version, s.Vault.Accepted, s.Vault.Foreign = f.Version, 0, false
 	s.Failure, s.Notice = nil, LevelNone
+	s.Requested = nil // a request during the rotation hurried it on
 	if r := s.Rotation; r != nil {
 		s.Settings = r.Settings
 		r.Phase, r.Promoted, r.DrainUntil = PhaseDrain, e.At, f.DrainUntil

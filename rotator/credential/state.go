@@ -55,8 +55,10 @@ type Vault struct {
 	Version uint64 `json:"version"`
 	// Destroyed is the version below which all are destroyed.
 	Destroyed uint64 `json:"destroyed,omitempty"`
-	// Accepted is a version written by somebody else that an operator's
-	// request accepted: the next write may build on it.
+	// Foreign is true from an operator's request, which accepted what somebody
+	// else left in Vault, to the next promotion: the primary there need not be
+	// the record's. Accepted is the version that was accepted; 0 = nothing was there.
+	Foreign  bool   `json:"foreign,omitempty"`
 	Accepted uint64 `json:"accepted,omitempty"`
 }
 

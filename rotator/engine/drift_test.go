@@ -79,8 +79,9 @@ func TestAKeyMadeByHandInTheIdleSlotStaysAlive(t *testing.T) {
 	w := newWorld(t)
 	s := w.standing(t, "drift/unknown-key", drain)
 	before := s.primary(t)
-	hand, err := w.portal.RegenerateByHand(before.Item, before.Sibling().Slot)
+	stranger, err := w.issuer(t).Issue(s.ctx, before.Sibling(), time.Now().Add(time.Hour))
 	must(t, err)
+	hand := stranger.Key.Reveal()
 	w.rotate(t, s.name)
 	s.until(t, ended(2))
 	s.wantDrift(t, credential.FindingUnknownKey)
@@ -218,7 +219,9 @@ func TestSettingsChangeBesideAPromotion(t *testing.T) {
 	spec := specOf(string(s.name), w.policy(t, lifetime, lead, long))
 	spec.Item.Privileges = append(spec.Item.Privileges, "premium:user:geocode")
 	w.command(t, s.name, credential.Register{Actor: "test", Spec: spec})
-	s.until(t, func(r engine.Result) bool { return r.State.Rotation != nil && r.State.Rotation.Phase == credential.PhaseDrain })
+	s.until(t, func(r engine.Result) bool {
+		return r.State.Rotation != nil && r.State.Rotation.Phase == credential.PhaseDrain
+	})
 	if !w.portal.KeyWorks(shown.Primary.Secret.Reveal(), "") {
 		t.Error("a key that Vault showed as the primary died without a drain")
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +28,8 @@ type Config struct {
 	// Daemon is unique to this process start.
 	Daemon string
 	// MaxSkew is the difference of clocks beyond which planned destructive
-	// steps stop; zero = 5 minutes.
-	MaxSkew time.Duration
+	// steps stop: issuer → bound; missing or zero = 5 minutes.
+	MaxSkew map[string]time.Duration
 	// Now is the wall clock, with a monotonic reading.
 	Now    func() time.Time
 	Logger *zap.Logger
@@ -59,9 +60,6 @@ type Engine struct {
 
 // New returns an engine.
 func New(c Config) *Engine {
-	if c.MaxSkew == 0 {
-		c.MaxSkew = 5 * time.Minute
-	}
 	return &Engine{
 		config: c,
 		claims: sightings{seen: map[credential.Name]map[string]time.Time{}},
@@ -161,7 +159,7 @@ func (e *Engine) issuer(w *work) (Issuer, error) {
 func (e *Engine) view(w *work) credential.View {
 	now := e.config.Now()
 	v := credential.View{
-		Now: now, MaxSkew: e.config.MaxSkew, Daemon: e.config.Daemon, ID: uuid.NewString(),
+		Now: now, MaxSkew: cmp.Or(e.config.MaxSkew[w.state.Spec.Issuer], 5*time.Minute), Daemon: e.config.Daemon, ID: uuid.NewString(),
 		Seen: e.claims.ages(w.name, now), Calendar: e.config.Calendar,
 		Work: credential.Work{Minted: w.minted != nil, Stored: w.stored},
 	}

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -80,14 +81,16 @@ func TestAHoldAgainstAClaim(t *testing.T) {
 func TestAHoldAllowsNaturalExpiry(t *testing.T) {
 	w := newWorld(t)
 	const name = credential.Name("hold/expiry")
-	// keys that live so short that the old one ends by itself under the hold
+	// the first key lives so short that it ends by itself under the hold
 	w.register(t, name, w.policy(t, 6*time.Second, 3*time.Second, drain))
-	s := &standing{world: w, name: name, engine: w.engine(t, w.ports(t), engine.Hooks{}), ctx: t.Context()}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	s := &standing{world: w, name: name, engine: w.engine(t, w.ports(t), engine.Hooks{}), ctx: ctx}
 	s.until(t, ended(1))
 	s.app = w.watch(t, name, drain, 5*time.Millisecond)
-	w.rotate(t, name)
-	s.until(t, func(r engine.Result) bool { return r.State.Generation == 2 })
+	w.command(t, name, credential.Register{Actor: "test", Spec: specOf(string(name), w.policy(t, lifetime, lead, drain))})
 	w.command(t, name, credential.PutHold{Actor: "test", Reason: "an audit"})
+	w.rotate(t, name)
 	s.until(t, func(r engine.Result) bool { return r.State.Generation == 2 && len(r.State.Seats) == 1 })
 	s.app.check(t)
 	if n := w.destructive(t, name); n != 0 {

@@ -43,6 +43,7 @@ type tap struct {
 	to     ports
 	window time.Duration // of a claim
 	plan   func(c call) mode
+	failed func(error) // is told of each error of a port; may be nil
 
 	mu    sync.Mutex
 	calls []call
@@ -104,7 +105,11 @@ func (p *tap) call(ctx context.Context, kind kind, what string, do func(context.
 		}
 	case pass:
 	}
-	return do(ctx)
+	err := do(ctx)
+	if err != nil && p.failed != nil {
+		p.failed(err)
+	}
+	return err
 }
 
 type tapRecord struct{ *tap }

@@ -23,7 +23,7 @@ func (w *work) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := w.state.Primary(); ok && stored.Missing && w.state.Vault.Accepted != stored.Version {
+	if _, ok := w.state.Primary(); ok && stored.Missing && !w.accepted(stored) {
 		return &foundError{credential.Found{Finding: credential.Finding{
 			Kind: credential.FindingVaultMissing, Version: stored.Version,
 			Detail: "the secret is gone from Vault",
@@ -64,12 +64,19 @@ func (w *work) withPrimary(ctx context.Context) (credential.Document, error) {
 		doc.Primary = w.vault.Primary
 	case w.vault.Secondary.Fingerprint == primary.Fingerprint && !w.vault.Secondary.Secret.Empty():
 		doc.Primary = w.vault.Secondary
-	case w.state.Vault.Accepted != 0 && w.state.Vault.Accepted == w.vault.Version:
+	case w.accepted(*w.vault):
 		doc.Primary = w.vault.Primary // an operator accepted what is there
 	default:
 		return credential.Document{}, w.changed("the primary key is not in it")
 	}
 	return doc, nil
+}
+
+// accepted reports whether an operator accepted what is in Vault, or this
+// rotation built it on what was accepted.
+func (w *work) accepted(there credential.Stored) bool {
+	v := w.state.Vault
+	return v.Foreign && (there.Version == v.Accepted || (there.Version > v.Accepted && there.Revision != 0))
 }
 
 // fence writes Vault with the primary alone: every older writer now meets a

@@ -85,12 +85,16 @@ func newWorld(t testing.TB) *world {
 }
 
 // issuer logs in at the portal.
-func (w *world) issuer(t testing.TB) *arcgis.Portal {
+func (w *world) issuer(t testing.TB, change ...func(*arcgis.Config)) *arcgis.Portal {
 	t.Helper()
-	issuer, err := arcgis.New(arcgis.Config{
+	config := arcgis.Config{
 		Name: "example", URL: w.portalURL, Username: user, Concurrency: 64,
 		Password: func() (credential.Secret, error) { return credential.NewSecret(password), nil },
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	issuer, err := arcgis.New(config)
 	must(t, err)
 	t.Cleanup(issuer.Close)
 	return issuer
@@ -103,8 +107,8 @@ type ports struct {
 	issuer engine.Issuer
 }
 
-func (w *world) ports(t testing.TB) ports {
-	return ports{record: w.record, store: w.store, issuer: &sentry{Portal: w.issuer(t), world: w}}
+func (w *world) ports(t testing.TB, change ...func(*arcgis.Config)) ports {
+	return ports{record: w.record, store: w.store, issuer: &sentry{Portal: w.issuer(t, change...), world: w}}
 }
 
 // engine is a daemon's engine with an id of its own.
