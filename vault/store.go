@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -76,7 +75,7 @@ func (c *Client) readAt(ctx context.Context, op string, p place) (data map[strin
 	data = object(a.data["data"])
 	if !ok || version == 0 {
 		if !a.missing {
-			return nil, 0, c.notKV2(k.what, errors.New("the answer carries no version"))
+			return nil, 0, c.notKV2(k.what)
 		}
 		return nil, 0, c.requireMount(ctx, k.what)
 	}
@@ -111,7 +110,7 @@ func (c *Client) writeAt(ctx context.Context, op string, p place, fields map[str
 		return 0, err
 	}
 	if a.data == nil {
-		return 0, c.notKV2(k.what, errors.New("the answer carries no version"))
+		return 0, c.notKV2(k.what)
 	}
 	version, ok := number(a.data["version"])
 	if !ok || version == 0 {
@@ -200,17 +199,7 @@ func (c *Client) Destroy(ctx context.Context, name credential.Name, from, below 
 		op: "destroy", what: fmt.Sprintf("destroy versions below %d of %s", below, p.shown), method: http.MethodPut,
 		path: p.destroy, need: "update", repeatable: true, body: map[string]any{"versions": left},
 	}
-	if _, err := c.do(ctx, k); err != nil {
-		return err
-	}
-	// Vault answers "done" whatever it did, so look.
-	left, err = c.undestroyed(ctx, p, from, below)
-	if err == nil && len(left) > 0 {
-		err = &credential.Fault{
-			Class: credential.ClassRetryable, System: system, Op: k.what,
-			Err: fmt.Errorf("versions %v are still there", left),
-		}
-	}
+	_, err = c.do(ctx, k)
 	return err
 }
 

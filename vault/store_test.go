@@ -193,7 +193,12 @@ func TestALostAnswerToAWriteIsUnknownAndTheWriteIsSentOnce(t *testing.T) {
 			if fault := wantClass(t, err, credential.ClassUnknown); !fault.Silent {
 				t.Error("not silent")
 			}
-			wantClass(t, client.EnsureMetadata(t.Context(), name, "x"), credential.ClassRetryable)
+			err = client.EnsureMetadata(t.Context(), name, "x")
+			if trouble != vaulttest.HalveAnswers { // this answer has no body, so no middle
+				wantClass(t, err, credential.ClassRetryable)
+			} else if err != nil {
+				t.Errorf("metadata: %v", err)
+			}
 			proxy.Make(vaulttest.NoTrouble)
 			writes := 0
 			for _, request := range proxy.Requests() {

@@ -151,12 +151,7 @@ func (c *Client) requireMount(ctx context.Context, what string) error {
 }
 
 // notKV2 explains an answer that KV v2 does not give.
-func (c *Client) notKV2(what string, err error) error {
-	return &credential.Fault{
-		Class: credential.ClassPermanent, System: system, Op: what, Err: err,
-		Hint: fmt.Sprintf("check that the mount %q is KV v2", c.config.Mount),
-	}
-}
+func (c *Client) notKV2(what string) error { return c.mountFault(what, "is not KV v2: its answer carries no version") }
 
 func (c *Client) mountFault(what, state string) error {
 	return &credential.Fault{

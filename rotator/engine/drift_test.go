@@ -231,3 +231,32 @@ func TestSettingsChangeBesideAPromotion(t *testing.T) {
 	w.checkVersions(t, s.name)
 	w.checkPortal(t, s.name, s.primary(t).SeatID, 2)
 }
+
+// TestAKeyMadeByHandOnANewItem: somebody is faster than the first key.
+func TestAKeyMadeByHandOnANewItem(t *testing.T) {
+	w := newWorld(t)
+	const name = credential.Name("drift/new-item")
+	w.register(t, name, w.policy(t, lifetime, lead, drain))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var hand credential.Secret
+	raced := w.tap(t, func(c call) mode {
+		if c.what == "issuer.Describe" && c.n == 0 {
+			items := w.portal.Snapshot()
+			stranger, err := w.issuer(t).Issue(ctx, credential.SeatID{Item: items[0].ID, Slot: 1}, time.Now().Add(time.Hour))
+			must(t, err)
+			hand = stranger.Key
+		}
+		return pass
+	})
+	s := &standing{world: w, name: name, engine: w.engine(t, raced.ports(), engine.Hooks{}), ctx: ctx}
+	s.until(t, ended(1))
+	s.wantDrift(t, credential.FindingUnknownKey)
+	if !w.portal.KeyWorks(hand.Reveal(), "") {
+		t.Error("the key made by hand was killed")
+	}
+	if items := w.portal.Snapshot(); len(items) != 2 || s.primary(t).Item != items[1].ID {
+		t.Errorf("the key is on %s, of %d items", s.primary(t).SeatID, len(items))
+	}
+	w.checkHistory(t, name)
+}

@@ -10,29 +10,33 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-var cases = []struct {
+type testCase struct {
 	name string
 	run  func(*suite)
-}{
-	{"an item is made once for a marker", onceForAMarker},
-	{"a fresh item has two inactive slots", freshItem},
-	{"an item that does not exist is not-found", absentItem},
-	{"a new key works until the date that was asked", newKey},
-	{"the two slots do not touch each other", twoSlots},
-	{"a new key on a slot kills the old one", regenerate},
-	{"revoke kills one slot and leaves the other", revoke},
-	{"revoke of an empty slot succeeds", revokeEmpty},
-	{"a seat without a slot is refused before anything is sent", noSlot},
-	{"a date that is over is refused before anything is sent", badDates},
-	{"a probe accepts a live key and names its expiry", probeLive},
-	{"a probe denies a key that is dead or invented", probeDead},
-	{"a probe tells a key of another item", probeOther},
-	{"a lost answer to generate is outcome-unknown and the next key works", loseGenerate},
-	{"a lost answer to revoke is outcome-unknown and can be repeated", loseRevoke},
-	{"a deleted item is not-found", deletedItem},
-	{"an unreachable system is retryable and silent", unreachable},
-	{"a call that is given up ends", givenUp},
-	{"many credentials at once do not mix", atOnce},
+}
+
+func cases() []testCase {
+	return []testCase{
+		{"an item is made once for a marker", onceForAMarker},
+		{"a fresh item has two inactive slots", freshItem},
+		{"an item that does not exist is not-found", absentItem},
+		{"a new key works until the date that was asked", newKey},
+		{"the two slots do not touch each other", twoSlots},
+		{"a new key on a slot kills the old one", regenerate},
+		{"revoke kills one slot and leaves the other", revoke},
+		{"revoke of an empty slot succeeds", revokeEmpty},
+		{"a seat without a slot is refused before anything is sent", noSlot},
+		{"a date that is over is refused before anything is sent", badDates},
+		{"a probe accepts a live key and names its expiry", probeLive},
+		{"a probe denies a key that is dead or invented", probeDead},
+		{"a probe tells a key of another item", probeOther},
+		{"a lost answer to generate is outcome-unknown and the next key works", loseGenerate},
+		{"a lost answer to revoke is outcome-unknown and can be repeated", loseRevoke},
+		{"a deleted item is not-found", deletedItem},
+		{"an unreachable system is retryable and silent", unreachable},
+		{"a call that is given up ends", givenUp},
+		{"many credentials at once do not mix", atOnce},
+	}
 }
 
 func onceForAMarker(s *suite) {

@@ -46,7 +46,7 @@ type Fixture struct {
 // Run runs every case against a fixture of its own.
 func Run(t *testing.T, open func(t testing.TB) Fixture) {
 	t.Helper()
-	for _, c := range cases {
+	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
 			f := open(t)
 			if f.Now == nil {

@@ -1,0 +1,71 @@
+// Package credential is the core of keyturn: what a credential is, what may
+// happen to it, and what comes next. It is pure: it knows no clock, no
+// randomness, no system outside, and imports the standard library only.
+//
+// A record is a list of events. Evolve folds them into a State; it is the only
+// way in which a State changes. Next reads a State and a View (clocks and what
+// a daemon holds, read once) and says which step comes next, or until when to
+// wait. Decide turns a command or a step's result into the one event that
+// follows, or refuses; every rule that guards an append stands there.
+//
+// # Words
+//
+// A credential is one thing that applications know by name. A seat is where a
+// key lives at the issuer: an item and one of its two slots. A mint is one call
+// that generates a key, numbered. The seat list holds every seat that may hold
+// a live key. A claim is the right to make calls that change the issuer. A
+// rotation replaces the primary key and ends when only the new one is left.
+//
+// # The steps, and what follows when a daemon stops right after one
+//
+//	1 begin    commit rotation.started: rotation, mint, seat, claim
+//	           -> once the claim is over: read Vault. This very mint is there:
+//	              go on at 5. It is not: step.claimed with the next mint.
+//	              Vault cannot be read: wait
+//	2 item     find the item by its marker, or make and register it;
+//	           commit step.claimed with the item -> found again by its marker
+//	3 issue    set the slot's expiry, generate; no commit -> as 1
+//	4 store    write Vault: secondary = new key; no commit -> as 1
+//	5 verify   probe until accepted throughout the settle time;
+//	           commit key.issued -> probe again
+//	6 confirm  wait for named consumers, at most until the page level;
+//	           commit key.acknowledged -> go on waiting
+//	7 promote  write Vault: primary = new, secondary = old; commit key.promoted
+//	           -> Vault says so already: only append
+//	8 drain    wait until both clocks say that the drain is over
+//	9 retire   read Vault, probe the primary, commit key.retiring (the claim);
+//	           write Vault without the old key, revoke, read back, destroy older
+//	           versions, commit key.invalidated
+//	           -> before the claim: nothing happened. After it: a successor
+//	              repeats the checks, claims and goes on
+//
+// # Invariants
+//
+// I1 What Vault shows as primary works at the issuer at every instant after
+// registration.
+//
+// I2 A seat that is primary is never generated on or revoked by a rotation.
+//
+// I3 The old key dies only after the new one is stored, proven and promoted.
+//
+// I4 A credential has one open rotation, however many daemons there are.
+//
+// I5 No secret stands in any event, log line, metric, error or output that did
+// not ask for it.
+//
+// I6 Every change of state is one event, and nothing in memory moves before its
+// append is acknowledged.
+//
+// I7 No destructive claim is appended while a hold stands.
+//
+// I1 to I3 hold provided that no issuer call takes effect later than its claim's
+// window plus margin, that nobody outside keyturn kills the key, and that
+// outages are shorter than the lead time less the time of a rotation.
+//
+// # What fails how
+//
+// Decide refuses with ErrStale (the state has moved on), ErrClaimed (an earlier
+// claim may still be at work), ErrHeld, ErrNothing (already so), ErrUnknown (not
+// registered) or ErrAbsurd (a date that cannot be true). None of these changes
+// anything.
+package credential
