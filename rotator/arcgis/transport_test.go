@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -319,4 +320,29 @@ func TestExpiringIsPagedAndNamesSeats(t *testing.T) {
 	b2 := open(t, emulator.Config{Knobs: emulator.Knobs{NoAPITokens: true}})
 	_, err = b2.portal.Expiring(t.Context(), in(month))
 	fault(t, err, credential.ClassPermanent, "version")
+}
+
+func TestConnectionsAreKept(t *testing.T) {
+	b := open(t, emulator.Config{}, func(c *arcgis.Config) { c.Concurrency = 16 })
+	item := b.item()
+	var connections atomic.Int32
+	b.server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	for range 10 {
+		var all sync.WaitGroup
+		for range 16 {
+			all.Go(func() {
+				if _, err := b.portal.Describe(t.Context(), item); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	if n := connections.Load(); n > 34 {
+		t.Errorf("%d connections for 16 items at a time", n)
+	}
 }

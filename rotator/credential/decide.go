@@ -330,6 +330,13 @@ func found(s State, c Found, v View) (Fact, error) {
 		drifted.DrainUntil = r.DrainUntil.Add(c.Outage).UTC()
 		return drifted, nil
 	}
+	if c.Finding.Kind == FindingUnknownKey {
+		// only who holds the claim to generate there, and has not used it, can tell
+		claim, ok := holding(s, v, OpGenerate)
+		if !ok || claim.Seat != c.Finding.Seat || claim.Fence || v.Work.Minted || s.Rotation == nil || s.Rotation.Phase != PhaseIssue {
+			return nil, ErrStale
+		}
+	}
 	known := slices.ContainsFunc(s.Drift, func(d Finding) bool {
 		return d.Kind == c.Finding.Kind && d.Seat == c.Finding.Seat && d.Version == c.Finding.Version
 	})

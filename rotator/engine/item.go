@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -11,7 +12,7 @@ import (
 func item(ctx context.Context, w *work, _ credential.Step) (credential.Command, error) {
 	order := credential.ItemOrder{
 		Marker: credential.Marker{
-			Installation: w.engine.config.Installation, Name: w.name, Rotation: w.state.Rotation.ID,
+			Installation: w.engine.config.Installation, Name: w.name, Rotation: w.mark(),
 		},
 		Spec: w.state.Spec.Item,
 	}
@@ -24,4 +25,19 @@ func item(ctx context.Context, w *work, _ credential.Step) (credential.Command, 
 		return nil, err
 	}
 	return credential.ItemMade{Item: made}, nil
+}
+
+// mark names the rotation on its item. An item of it in which a stranger's key
+// was found is not to be found again, so each such finding changes the mark.
+func (w *work) mark() string {
+	strangers := 0
+	for _, d := range w.state.Drift {
+		if d.Kind == credential.FindingUnknownKey {
+			strangers++
+		}
+	}
+	if strangers == 0 {
+		return w.state.Rotation.ID
+	}
+	return fmt.Sprintf("%s-%d", w.state.Rotation.ID, strangers)
 }

@@ -207,8 +207,8 @@ func (p tapIssuer) Revoke(ctx context.Context, seat credential.SeatID) error {
 }
 
 // drive lets an engine go on until done, as a daemon would: it waits as the
-// engine asks and goes on after errors. It returns errStopped when the tap
-// stopped the daemon.
+// engine asks and goes on after failures of the record. It returns errStopped
+// when the tap stopped the daemon.
 func drive(ctx context.Context, e *engine.Engine, name credential.Name, done func(engine.Result) bool) error {
 	for {
 		result, err := passOnce(ctx, e, name)
@@ -217,6 +217,8 @@ func drive(ctx context.Context, e *engine.Engine, name credential.Name, done fun
 			return err
 		case err == nil && done(result):
 			return nil
+		case err != nil && ctx.Err() == nil && credential.ClassOf(err) == credential.ClassUnknown && !lostAnswer(err):
+			return err // not the record's failure
 		}
 		wait := 20 * time.Millisecond
 		if err == nil {
@@ -233,6 +235,12 @@ func drive(ctx context.Context, e *engine.Engine, name credential.Name, done fun
 		case <-timer.C:
 		}
 	}
+}
+
+// lostAnswer reports whether an error says that an answer did not come.
+func lostAnswer(err error) bool {
+	var fault *credential.Fault
+	return errors.As(err, &fault) || errors.Is(err, context.DeadlineExceeded)
 }
 
 var errStopped = errors.New("the daemon has stopped")

@@ -1,0 +1,201 @@
+package credential_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// TestNoReachableStateBreaksAnInvariant lets daemons, operators and late
+// results do what they like in any order, and checks after each event.
+func TestNoReachableStateBreaksAnInvariant(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLife().must(credential.Register{Spec: spec(), Actor: "ann"})
+		for range rapid.IntRange(1, 80).Draw(t, "actions") {
+			l.now = l.now.Add(rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute, time.Hour, 5 * day, 40 * day}).Draw(t, "later"))
+			l.skew = rapid.SampledFrom([]time.Duration{0, 0, time.Minute, -time.Minute, time.Hour}).Draw(t, "skew")
+			if rapid.IntRange(0, 9).Draw(t, "another daemon") == 0 {
+				l.work = credential.Work{}
+			}
+			command := wish(t, l)
+			before, view := l.named(), l.view()
+			event, err := credential.Decide(before, command, view)
+			if err != nil {
+				continue
+			}
+			l.apply(event)
+			check(t, before, event, l.state, view)
+		}
+		replayed := credential.State{}
+		for _, event := range l.events {
+			replayed = credential.Evolve(replayed, event)
+		}
+		replayed.Name = name
+		if a, b := encode(t, replayed), encode(t, l.state); a != b {
+			t.Fatalf("the replay differs:\n%s\n%s", a, b)
+		}
+	})
+}
+
+// wish is what somebody wants next: what the core says, its success or its
+// failure, an operator's wish, or a result that comes late or at random.
+func wish(t *rapid.T, l *life) credential.Command {
+	if rapid.IntRange(0, 3).Draw(t, "who") > 0 {
+		return follow(t, l)
+	}
+	seat := credential.SeatID{Item: rapid.SampledFrom([]string{"i1", "i2", "i3"}).Draw(t, "item"), Slot: rapid.IntRange(1, 2).Draw(t, "slot")}
+	mint := uint64(rapid.IntRange(0, 6).Draw(t, "mint"))
+	fingerprint := credential.Fingerprint(fmt.Sprintf("fp-%d", mint))
+	changed := spec()
+	if rapid.Bool().Draw(t, "settings") {
+		changed = other()
+	}
+	return rapid.SampledFrom([]credential.Command{
+		credential.Register{Spec: changed}, credential.RequestRotation{ID: fmt.Sprint(mint), Now: mint%2 == 0},
+		credential.PutHold{Actor: "ann", Reason: "r", Until: l.now.Add(time.Duration(mint) * day)}, credential.Release{},
+		credential.Begin{Reason: credential.ReasonExpiring}, credential.ClaimMint{}, credential.ItemMade{Item: seat.Item},
+		credential.KeyIssued{Seat: seat, Mint: mint, Fingerprint: fingerprint, Expires: l.now.Add(90 * day), Version: 5},
+		credential.KeyPromoted{Fingerprint: fingerprint, Version: 6}, credential.ClaimRevoke{Seat: seat},
+		credential.KeyInvalidated{Seat: seat, How: credential.HowRevoked, Version: 7}, credential.KeyInvalidated{Seat: seat, How: credential.HowExpired, Version: 7},
+		credential.GiveUp{}, credential.Tell{Level: credential.LevelPage},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingVaultChanged, Version: mint}},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingUnknownKey, Seat: seat}},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingKeyRefused, Seat: seat}},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingExpiry, Seat: seat}, Expires: l.now.Add(time.Duration(mint) * day)},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingVaultOutage, Since: l.now.Add(-time.Hour)}, Outage: time.Hour},
+	}).Draw(t, "command")
+}
+
+// follow does what the core says.
+func follow(t *rapid.T, l *life) credential.Command {
+	step := l.next()
+	if rapid.IntRange(0, 5).Draw(t, "fails") == 0 && step.Kind != credential.StepWait {
+		return credential.StepFailed{
+			Step: step.Kind, Class: rapid.SampledFrom([]credential.Class{credential.ClassRetryable, credential.ClassUnknown}).Draw(t, "class"),
+			Answered: rapid.Bool().Draw(t, "answered"), Wait: time.Minute,
+		}
+	}
+	switch step.Kind {
+	case credential.StepBegin:
+		return credential.Begin{Reason: step.Reason}
+	case credential.StepItem:
+		return credential.ItemMade{Item: fmt.Sprintf("i%d", l.serial)}
+	case credential.StepIssue, credential.StepStore, credential.StepVerify:
+		return credential.KeyIssued{
+			Seat: l.state.Rotation.Target, Mint: l.state.Mint, Fingerprint: credential.Fingerprint(fmt.Sprintf("fp-%d", l.state.Mint)),
+			Expires: l.now.Add(l.skew).Add(90 * day), Version: l.state.Vault.Version + 1,
+		}
+	case credential.StepPromote:
+		candidate, _ := l.state.Candidate()
+		return credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: l.state.Vault.Version + 1}
+	case credential.StepRetire:
+		return credential.ClaimRevoke{Seat: step.Seat}
+	case credential.StepRevoke:
+		return credential.KeyInvalidated{Seat: step.Seat, How: credential.HowRevoked, Version: l.state.Vault.Version + 1}
+	case credential.StepExpire:
+		return credential.KeyInvalidated{Seat: step.Seat, How: credential.HowExpired, Version: l.state.Vault.Version + 1}
+	case credential.StepResume:
+		return credential.ClaimMint{}
+	case credential.StepAbandon:
+		return credential.GiveUp{Why: step.Why}
+	case credential.StepNotice:
+		return credential.Tell{Level: step.Level}
+	case credential.StepWait, credential.StepConfirm, credential.StepDrain:
+	}
+	return credential.Release{}
+}
+
+func check(t *rapid.T, before credential.State, event credential.Event, after credential.State, view credential.View) {
+	roles, seats := map[credential.Role]int{}, map[credential.SeatID]int{}
+	for _, seat := range after.Seats {
+		roles[seat.Role]++
+		seats[seat.SeatID]++
+		if seats[seat.SeatID] > 1 {
+			t.Fatalf("seat %s is listed twice", seat.SeatID)
+		}
+		if seat.Role == credential.RolePrimary && (seat.Proven.IsZero() || seat.Fingerprint == "") {
+			t.Fatalf("the primary %s was never proven", seat.SeatID)
+		}
+	}
+	if roles[credential.RolePrimary] > 1 || roles[credential.RoleCandidate] > 1 {
+		t.Fatalf("roles %v", roles)
+	}
+	if _, had := before.Primary(); had && roles[credential.RolePrimary] == 0 {
+		t.Fatalf("%s left no primary", event.Fact.Type())
+	}
+	if after.Mint < before.Mint || after.Revision != before.Revision+1 || after.Generation < before.Generation {
+		t.Fatalf("a counter fell or jumped")
+	}
+	if after.Rotation == nil && before.Rotation != nil && roles[credential.RolePrimary] == 1 && len(after.Seats) != 1 {
+		if _, abandoned := event.Fact.(credential.Abandoned); !abandoned {
+			t.Fatalf("the rotation ended with %d seats", len(after.Seats))
+		}
+	}
+	for _, claim := range after.Claims {
+		if claim.ID == view.ID {
+			checkClaim(t, before, claim, event, view)
+		}
+	}
+	var decoded credential.State
+	if err := json.Unmarshal([]byte(encode(t, after)), &decoded); err != nil || encode(t, decoded) != encode(t, after) {
+		t.Fatalf("the state does not survive its encoding: %v", err)
+	}
+	fact, err := credential.DecodeFact(event.Fact.Type(), []byte(encode(t, event.Fact)))
+	if err != nil || encode(t, fact) != encode(t, event.Fact) {
+		t.Fatalf("the fact does not survive its encoding: %v", err)
+	}
+}
+
+// checkClaim: I2, I7, and that no two claims that meet are at work.
+func checkClaim(t *rapid.T, before credential.State, claim credential.Claim, event credential.Event, view credential.View) {
+	if seat, ok := before.Seat(claim.Seat); ok {
+		if seat.Role == credential.RolePrimary {
+			t.Fatalf("%s claimed on the primary", claim.Op)
+		}
+		if seat.Fingerprint != "" && before.Held(view.Now) {
+			t.Fatalf("%s claimed on a named key while held", claim.Op)
+		}
+	}
+	closed := ""
+	if f, ok := event.Fact.(credential.StepClaimed); ok {
+		closed = f.Closed
+	}
+	for _, earlier := range before.Claims {
+		if earlier.ID != closed && earlier.Seat == claim.Seat && view.Seen[earlier.ID] < earlier.Over() {
+			t.Fatalf("%s claimed on %s while %s may be at work there", claim.Op, claim.Seat, earlier.Op)
+		}
+	}
+}
+
+func encode(t *rapid.T, value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestWhatTheCoreSaysIsNotRefused: a step that Next asks for is never stale to
+// Decide in the same view, or a pass would turn in circles.
+func TestWhatTheCoreSaysIsNotRefused(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLife().must(credential.Register{Spec: spec(), Actor: "ann"})
+		for range rapid.IntRange(1, 60).Draw(t, "actions") {
+			l.now = l.now.Add(rapid.SampledFrom([]time.Duration{0, time.Minute, 5 * day, 40 * day}).Draw(t, "later"))
+			if step := l.next(); step.Kind != credential.StepWait {
+				command := follow(t, l)
+				if err := l.do(command); err != nil && !errors.Is(err, credential.ErrNothing) {
+					t.Fatalf("%s (%s) led to %T, refused: %v", step.Kind, step.Reason, command, err)
+				}
+				continue
+			}
+			_ = l.do(wish(t, l))
+		}
+	})
+}
