@@ -51,7 +51,7 @@ func (r *Record) watch(ctx context.Context, cfg jetstream.ConsumerConfig, fn fun
 	for {
 		last, err := r.follow(ctx, cfg, watchInFlight, each)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // asked to end
 		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return readFault("watch the record", err)
@@ -62,7 +62,7 @@ func (r *Record) watch(ctx context.Context, cfg jetstream.ConsumerConfig, fn fun
 			pause = pauseMin
 		}
 		if wait(ctx, pause) != nil {
-			return nil
+			return nil //nolint:nilerr // asked to end
 		}
 		pause = min(2*pause, pauseMax)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -149,6 +150,7 @@ func notLoggedIn(state LoginState) error {
 
 // send sends a request by that API client.
 func (c *Client) send(ctx context.Context, client *api.Client, k call) (answer, error) {
+	k.hide = append(slices.Clip(k.hide), credential.NewSecret(client.Token()))
 	var a answer
 	err := c.attempt(ctx, k, func(ctx context.Context) error {
 		var resp *api.Response

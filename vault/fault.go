@@ -39,7 +39,7 @@ func classify(k call, connected bool, err error) *credential.Fault {
 	f := &credential.Fault{System: system, Op: k.what}
 	var refused *api.ResponseError
 	if errors.As(err, &refused) {
-		f.Err = errors.New(hide(statusText(refused), k.hide))
+		f.Err = errors.New(statusText(refused, k.hide))
 		var answered *answeredError
 		if errors.As(err, &answered) {
 			f.RetryAfter = answered.retryAfter
@@ -49,7 +49,7 @@ func classify(k call, connected bool, err error) *credential.Fault {
 	}
 
 	f.Silent = true
-	f.Err = transportError{text: hide(short(innermost(err).Error()), k.hide), cause: err}
+	f.Err = transportError{text: short(hide(innermost(err).Error(), k.hide)), cause: err}
 	f.Class = credential.ClassRetryable
 	f.Hint = transportHint(err)
 	if k.write() && connected {
@@ -132,14 +132,15 @@ func says(refused *api.ResponseError, text string) bool {
 	return !refused.RawError && slices.ContainsFunc(refused.Errors, func(s string) bool { return strings.Contains(s, text) })
 }
 
-// statusText is the status with Vault's own words, never a body.
-func statusText(refused *api.ResponseError) string {
+// statusText is the status with Vault's own words, never a body, and without
+// the values that were sent.
+func statusText(refused *api.ResponseError, secrets []credential.Secret) string {
 	text := fmt.Sprintf("status %d", refused.StatusCode)
 	if refused.RawError {
 		return text + " (the answer did not come from Vault)"
 	}
 	for _, s := range refused.Errors {
-		if s = short(s); s != "" {
+		if s = short(hide(s, secrets)); s != "" {
 			text += ": " + s
 		}
 	}

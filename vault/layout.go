@@ -17,7 +17,7 @@ const (
 	fieldKey         = "api_key"
 	fieldFingerprint = "fingerprint"
 	fieldExpires     = "expires_at" // RFC 3339; absent when the issuer named no date
-	fieldSeat        = "seat"       // item/slot
+	fieldSeat        = "seat"       // item/slot; absent for a key put there by hand and accepted
 	fieldMint        = "mint"       // decimal
 	fieldRotation    = "rotation_id"
 	fieldRevision    = "revision" // decimal
@@ -59,12 +59,14 @@ func encodeKey(fields map[string]string, prefix string, key credential.Key) erro
 		return errors.New("the key is a redacted text")
 	case key.Fingerprint != "" && key.Fingerprint != fingerprint:
 		return errors.New("the fingerprint is not that of the key")
-	case key.Seat.Item == "" || key.Seat.Slot < 1:
+	case key.Seat != (credential.SeatID{}) && (key.Seat.Item == "" || key.Seat.Slot < 1):
 		return fmt.Errorf("the seat %q names no slot of an item", key.Seat)
 	}
 	fields[prefix+fieldKey] = key.Secret.Reveal()
 	fields[prefix+fieldFingerprint] = string(fingerprint)
-	fields[prefix+fieldSeat] = key.Seat.String()
+	if key.Seat != (credential.SeatID{}) {
+		fields[prefix+fieldSeat] = key.Seat.String()
+	}
 	fields[prefix+fieldMint] = strconv.FormatUint(key.Mint, 10)
 	if !key.Expires.IsZero() {
 		fields[prefix+fieldExpires] = key.Expires.UTC().Format(time.RFC3339Nano)
@@ -147,6 +149,9 @@ func (r *reader) time(field string) time.Time {
 
 func (r *reader) seat(field string) credential.SeatID {
 	text := r.text(field)
+	if text == "" {
+		return credential.SeatID{}
+	}
 	i := strings.LastIndexByte(text, '/')
 	if i < 1 {
 		r.foreign = true

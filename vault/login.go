@@ -92,7 +92,11 @@ func (c *Client) Run(ctx context.Context) error {
 		if time.Since(began) > maxBackOff {
 			shortLived = 0
 		} else if shortLived++; shortLived > 1 { // tokens that die at once must not become a storm
-			sleep(ctx, min(backOff(shortLived-1), l.ttl/4))
+			wait := backOff(shortLived - 1)
+			if l.ttl > 0 {
+				wait = min(wait, l.ttl/4)
+			}
+			sleep(ctx, wait)
 		}
 	}
 	return nil

@@ -48,7 +48,7 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 		resp, err := c.health.Sys().HealthWithContext(ctx)
 		if err != nil {
 			var refused *api.ResponseError
-			if ctx.Err() == nil && !errors.As(err, &refused) && innermost(err) == err {
+			if ctx.Err() == nil && !errors.As(err, &refused) && innermost(err) == err { //nolint:errorlint // identity is meant
 				return errUnreadable // it was answered, but not by Vault
 			}
 			return err

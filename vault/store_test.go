@@ -3,7 +3,6 @@ package vault_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -220,29 +219,37 @@ func TestALostAnswerToAWriteIsUnknownAndTheWriteIsSentOnce(t *testing.T) {
 func TestNobodyThereIsRetryableForWritesToo(t *testing.T) {
 	server := vaulttest.Start(t)
 	proxy := vaulttest.NewProxy(t, server.Addr)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	config := root(server)
+	config.Addr = proxy.Addr
+	client := open(t, config)
+	proxy.Close()
+	check := func(what string, err error) {
+		t.Helper()
+		if fault := wantClass(t, err, credential.ClassRetryable); !fault.Silent || fault.Hint == "" {
+			t.Errorf("%s: %+v", what, fault)
+		}
 	}
-	gone := "http://" + listener.Addr().String()
-	_ = listener.Close()
-	_ = proxy
-
-	client, err := vault.New(vault.Config{Addr: gone, Login: token(server.Token)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	fault := wantClass(t, client.Login(t.Context()), credential.ClassRetryable)
-	if !fault.Silent || fault.Hint == "" {
-		t.Errorf("got %+v", fault)
-	}
+	_, err := client.Read(t.Context(), name)
+	check("read", err)
 	_, err = client.Write(t.Context(), name, storetest.Doc(1), 0)
-	if fault := wantClass(t, err, credential.ClassRetryable); !strings.Contains(fault.Error(), "not logged in") {
-		t.Errorf("got %v", fault)
-	}
+	check("write", err)
+	check("metadata", client.EnsureMetadata(t.Context(), name, ""))
+	_, err = client.Health(t.Context())
+	check("health", err)
 	if problems := client.Preflight(t.Context()); len(problems) != 1 || !strings.Contains(problems[0].What, "cannot be reached") {
 		t.Errorf("preflight: %v", problems)
+	}
+
+	stranger, err := vault.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	check("login", stranger.Login(t.Context()))
+	_, err = stranger.Read(t.Context(), name)
+	check("read before the login", err)
+	if !strings.Contains(err.Error(), "not logged in") || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("it does not say why there is no login: %v", err)
 	}
 }
 

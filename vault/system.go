@@ -46,6 +46,15 @@ func (c *Client) StoreSigningSeed(ctx context.Context, seed credential.Secret) e
 		return err
 	}
 	_, err := c.writeAt(ctx, "signing", p, map[string]string{fieldSeed: seed.Reveal()}, 0, seed)
+	if credential.IsClass(err, credential.ClassDenied) {
+		// A policy that may create it only is denied as soon as it exists.
+		if _, readErr := c.SigningSeed(ctx); readErr == nil {
+			return &credential.Fault{
+				Class: credential.ClassConflict, System: system, Op: "write " + p.shown,
+				Err: errors.New("there is a signing seed already"),
+			}
+		}
+	}
 	return err
 }
 

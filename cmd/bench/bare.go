@@ -186,7 +186,7 @@ func (b *bare) rotation(ctx context.Context, item bareItem, turn int) error {
 	if _, err := b.load(ctx, item); err != nil { // the signature is checked against what is stored
 		return err
 	}
-	if version, err = b.version(ctx, item); err != nil { // the read before the retirement
+	if _, err = b.version(ctx, item); err != nil { // the read before the retirement
 		return err
 	}
 	if err := b.portal(ctx, "/portals/self", probe, nil); err != nil {

@@ -37,11 +37,13 @@ type expiring struct {
 	at     time.Time
 }
 
-var expiryDesc = prometheus.NewDesc("keyturn_next_expiry_seconds",
-	"Seconds until the first primary key of an issuer expires.", []string{"issuer"}, nil)
+func expiryDesc() *prometheus.Desc {
+	return prometheus.NewDesc("keyturn_next_expiry_seconds",
+		"Seconds until the first primary key of an issuer expires.", []string{"issuer"}, nil)
+}
 
 // Describe implements prometheus.Collector.
-func (e *expiries) Describe(out chan<- *prometheus.Desc) { out <- expiryDesc }
+func (e *expiries) Describe(out chan<- *prometheus.Desc) { out <- expiryDesc() }
 
 // Collect implements prometheus.Collector.
 func (e *expiries) Collect(out chan<- prometheus.Metric) {
@@ -54,7 +56,7 @@ func (e *expiries) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	for issuer, at := range first {
-		out <- prometheus.MustNewConstMetric(expiryDesc, prometheus.GaugeValue, at.Sub(wallClock()).Seconds(), issuer)
+		out <- prometheus.MustNewConstMetric(expiryDesc(), prometheus.GaugeValue, at.Sub(wallClock()).Seconds(), issuer)
 	}
 }
 

@@ -173,7 +173,7 @@ func (d *daemon) run(ctx context.Context, group *group, ready func()) error {
 // stopped turns the end of the context into a clean end.
 func stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // asked to end: that is no failure
 	}
 	return err
 }

@@ -6,8 +6,7 @@ path "secret/data/keyturn/+/+" {
   capabilities = ["create", "update", "read"]
 }
 
-# Check-and-set is made obligatory here; versions are listed before and after
-# they are destroyed.
+# Check-and-set is made obligatory here, and the versions to destroy are listed.
 path "secret/metadata/keyturn/+/+" {
   capabilities = ["create", "update", "read"]
 }

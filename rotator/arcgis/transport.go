@@ -133,7 +133,7 @@ func (p *Portal) lost(r request, err error, sent bool) error {
 
 // lostBecause says why there is no answer. The texts of net/http may quote the
 // address or what the other side sent, so only known ones are passed on.
-func lostBecause(err error) (cause error, hint string) {
+func lostBecause(err error) (cause error, hint string) { //nolint:staticcheck // ST1008: the cause is a result, not a failure of this function
 	const reach = "check that the portal is reachable from here, and its status page"
 	var (
 		outer     *url.Error

@@ -163,7 +163,7 @@ func guard(s State, v View, op Operation, id SeatID) error {
 	if seat.Role == RolePrimary {
 		return fmt.Errorf("%w: %s on %s, which is the primary", ErrStale, op, id)
 	}
-	if seat.Fingerprint != "" && s.Held(v.Now) {
+	if seat.named(v.IssuerNow()) && s.Held(v.Now) {
 		return fmt.Errorf("%w: by %s: %s", ErrHeld, s.Hold.Actor, s.Hold.Reason)
 	}
 	return nil
@@ -176,7 +176,7 @@ func beginRotation(s State, c Begin, v View, actor string) (Fact, error) {
 	if s.Rotation != nil && c.Reason != ReasonSettings {
 		return nil, ErrStale
 	}
-	op, seat := s.target(c.Reason)
+	op, seat := s.target(c.Reason, v)
 	claim, err := newClaim(s, v, op, seat, "")
 	if err != nil {
 		return nil, err

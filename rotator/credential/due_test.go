@@ -87,7 +87,7 @@ func TestDueIsSpreadTheSameWayEachTime(t *testing.T) {
 	if len(distinct) < 990 {
 		t.Errorf("only %d instants for 1,000 names", len(distinct))
 	}
-	if p.DueAt(name, 1, start, expires, every{}) == p.DueAt(name, 2, start, expires, every{}) {
+	if p.DueAt(name, 1, start, expires, every{}).Equal(p.DueAt(name, 2, start, expires, every{})) {
 		t.Error("the generation does not move the spread")
 	}
 }
@@ -142,7 +142,7 @@ func TestShort(t *testing.T) {
 		90 * day: "90d", 24 * time.Hour: "24h", 90 * time.Second: "1m30s", time.Hour: "1h", 20 * time.Minute: "20m", 0: "0s", 1500 * time.Millisecond: "1.5s", 10 * time.Second: "10s",
 	} {
 		if got := credential.Short(d); got != want {
-			t.Errorf("%v: %q, want %q", time.Duration(d), got, want)
+			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}
 }

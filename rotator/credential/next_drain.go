@@ -139,7 +139,7 @@ func beginAt(s State, v View, reason Reason, at time.Time, why string) (Step, bo
 	if at.After(v.Now) {
 		return wait(ReasonNotDue, at, why), true
 	}
-	op, seat := s.target(reason)
+	op, seat := s.target(reason, v)
 	if step, ok := waitForClaims(s, v, op, seat); ok {
 		return step, true
 	}
@@ -147,14 +147,18 @@ func beginAt(s State, v View, reason Reason, at time.Time, why string) (Step, bo
 }
 
 // target says where the next key goes: the other slot of the primary's item,
-// or a new item when there is none, when the settings changed, or when
-// somebody else's key sits in that slot.
-func (s State) target(reason Reason) (Operation, SeatID) {
+// or a new item when there is none, when the settings changed, or when a key
+// sits in that slot that is somebody else's, still drains, or must not be
+// destroyed while a hold stands: no hold lets the primary expire.
+func (s State) target(reason Reason, v View) (Operation, SeatID) {
 	primary, ok := s.Primary()
 	if !ok || reason == ReasonSettings || s.Settings != s.Spec.Item.SettingsHash() {
 		return OpCreateItem, SeatID{}
 	}
 	idle := primary.Sibling()
+	if seat, ok := s.Seat(idle); ok && seat.named(v.IssuerNow()) && (seat.Role == RoleDraining || s.Held(v.Now)) {
+		return OpCreateItem, SeatID{}
+	}
 	for _, d := range s.Drift {
 		if d.Kind == FindingUnknownKey && d.Seat == idle {
 			return OpCreateItem, SeatID{}

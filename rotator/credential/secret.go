@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"unique"
 )
 
 // redacted is all that any verb, encoder or error shows of a Secret.
@@ -13,23 +14,38 @@ const redacted = "[redacted]"
 // Secret is a key, password or token. It prints, encodes and formats as
 // "[redacted]"; only Reveal gives the value, so that a search for Reveal finds
 // every place where a secret leaves the program.
-type Secret struct{ value string }
+type Secret struct {
+	// A handle, not the text: fmt asks no method of a Secret in an unexported
+	// field but prints what lies in it, which then is an address. Two Secrets
+	// are == if their values are.
+	value unique.Handle[string]
+}
 
 // NewSecret wraps a value.
-func NewSecret(value string) Secret { return Secret{value: value} }
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{value: unique.Make(value)}
+}
 
 // Reveal returns the value.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.Empty() {
+		return ""
+	}
+	return s.value.Value()
+}
 
 // Empty reports whether there is no value.
-func (s Secret) Empty() bool { return s.value == "" }
+func (s Secret) Empty() bool { return s == Secret{} }
 
 // Fingerprint identifies the secret without giving it away.
 func (s Secret) Fingerprint() Fingerprint {
-	if s.value == "" {
+	if s.Empty() {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(s.value))
+	sum := sha256.Sum256([]byte(s.Reveal()))
 	return Fingerprint(hex.EncodeToString(sum[:8]))
 }
 

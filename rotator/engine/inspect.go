@@ -21,7 +21,7 @@ func (e *Engine) Inspect(ctx context.Context, name credential.Name) error {
 	}
 	issuer, err := e.issuer(w)
 	if err != nil {
-		return nil // said by the pass that follows
+		return nil //nolint:nilerr // said by the pass that follows
 	}
 	status, err := issuer.Describe(ctx, primary.Item)
 	finding := credential.Finding{Seat: primary.SeatID}
@@ -31,7 +31,7 @@ func (e *Engine) Inspect(ctx context.Context, name credential.Name) error {
 		finding.Kind = credential.FindingItemMissing
 		finding.Detail = "item " + primary.Item + " is gone at the issuer"
 	case err != nil:
-		return nil // the issuer is silent or denies: the next sweep asks again
+		return nil //nolint:nilerr // the issuer is silent or denies: the next sweep asks again
 	case !slot.Active:
 		finding.Kind = credential.FindingKeyRefused
 		finding.Detail = fmt.Sprintf("slot %d of item %s is inactive at the issuer", primary.Slot, primary.Item)

@@ -26,8 +26,8 @@ type client struct {
 	secret, token, resource string
 	http                    *http.Client
 
-	uses, keys int
-	refusals   []string
+	uses     int
+	refusals []string
 }
 
 func (c *client) use(ctx context.Context) error {

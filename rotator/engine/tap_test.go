@@ -20,10 +20,11 @@ const (
 	stopAfter       // the call acts, and the daemon dies before it hears so
 	late            // the daemon dies, and the call acts a while later
 	lose            // the call acts, and only its answer is lost
+	lag             // the answer is lost, and the call acts a while later
 )
 
 func (m mode) String() string {
-	return [...]string{"pass", "stop before", "stop after", "late", "lose"}[m]
+	return [...]string{"pass", "stop before", "stop after", "late", "lose", "lag"}[m]
 }
 
 // stopped is the panic by which a daemon dies in the middle of a pass.
@@ -81,28 +82,16 @@ func (p *tap) call(ctx context.Context, kind kind, what string, do func(context.
 		_ = do(ctx)
 		panic(stopped{})
 	case late:
-		delay := p.window * 6 / 5
-		if kind == writing {
-			delay = p.window * 3
-		}
-		p.going.Add(1)
-		go func() {
-			defer p.going.Done()
-			time.Sleep(delay) // the call is on its way that long
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-			defer cancel()
-			_ = do(ctx)
-		}()
+		p.later(ctx, kind, do)
 		panic(stopped{})
+	case lag:
+		if kind != reading {
+			p.later(ctx, kind, do)
+			return lost(kind, what, nil)
+		}
+		return lost(kind, what, do(ctx))
 	case lose:
-		err := do(ctx)
-		if kind == reading {
-			return fmt.Errorf("lost the answer to %s: %w", what, context.DeadlineExceeded)
-		}
-		return &credential.Fault{
-			Class: credential.ClassUnknown, System: "test", Op: what, Silent: true,
-			Err: errors.Join(errors.New("the answer is lost"), err),
-		}
+		return lost(kind, what, do(ctx))
 	case pass:
 	}
 	err := do(ctx)
@@ -110,6 +99,32 @@ func (p *tap) call(ctx context.Context, kind kind, what string, do func(context.
 		p.failed(err)
 	}
 	return err
+}
+
+// later makes a call that was on its way for a while.
+func (p *tap) later(ctx context.Context, kind kind, do func(context.Context) error) {
+	delay := p.window * 6 / 5
+	if kind == writing {
+		delay = p.window * 3
+	}
+	p.going.Add(1)
+	time.AfterFunc(delay, func() {
+		defer p.going.Done()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		defer cancel()
+		_ = do(ctx)
+	})
+}
+
+// lost is how it looks when no answer comes.
+func lost(kind kind, what string, err error) error {
+	if kind == reading {
+		return fmt.Errorf("lost the answer to %s: %w", what, context.DeadlineExceeded)
+	}
+	return &credential.Fault{
+		Class: credential.ClassUnknown, System: "test", Op: what, Silent: true,
+		Err: errors.Join(errors.New("the answer is lost"), err),
+	}
 }
 
 type tapRecord struct{ *tap }

@@ -77,6 +77,12 @@ var tests = []struct {
 		doc.Primary.Expires = time.Time{}
 		s.want(doc, s.write(doc, 0))
 	}},
+	{"a key that was put there by hand and accepted has no seat", func(s s) {
+		doc := Doc(4)
+		doc.Primary.Seat, doc.Primary.Mint, doc.Primary.Expires = credential.SeatID{}, 0, time.Time{}
+		doc.Secondary = Key("candidate", 1)
+		s.want(doc, s.write(doc, 0))
+	}},
 	{"a write replaces all of the document", func(s s) {
 		doc := Doc(1)
 		doc.Secondary = Key("draining", 2)
@@ -135,7 +141,7 @@ var tests = []struct {
 			"a fingerprint without its key": func(d *credential.Document) { d.Primary.Secret = credential.Secret{}; d.Secondary = Key("x", 2) },
 			"the fingerprint of another":    func(d *credential.Document) { d.Primary.Fingerprint = Key("other", 1).Fingerprint },
 			"no revision":                   func(d *credential.Document) { d.Revision = 0 },
-			"a key without a seat":          func(d *credential.Document) { d.Primary.Seat = credential.SeatID{} },
+			"a seat without a slot":         func(d *credential.Document) { d.Primary.Seat.Slot = 0 },
 		}
 		for what, change := range bad {
 			doc := Doc(2)

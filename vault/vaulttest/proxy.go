@@ -30,6 +30,8 @@ type Proxy struct {
 	// Addr is the URL to use instead of the server's.
 	Addr string
 
+	server *httptest.Server
+
 	mu       sync.Mutex
 	trouble  Trouble
 	requests []string // "PUT /v1/…", in order
@@ -40,14 +42,14 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	p := new(Proxy)
 	onward := &http.Transport{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.serve(w, r, target, onward)
 	}))
 	t.Cleanup(func() {
-		server.Close()
+		p.Close()
 		onward.CloseIdleConnections()
 	})
-	p.Addr = server.URL
+	p.Addr = p.server.URL
 	return p
 }
 
@@ -57,6 +59,9 @@ func (p *Proxy) Make(trouble Trouble) {
 	defer p.mu.Unlock()
 	p.trouble = trouble
 }
+
+// Close ends the proxy: connections are refused from now on.
+func (p *Proxy) Close() { p.server.Close() }
 
 // Requests lists the requests that passed, as "METHOD PATH".
 func (p *Proxy) Requests() []string {

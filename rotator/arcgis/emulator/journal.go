@@ -54,7 +54,7 @@ func load(path string, s *state) error {
 	if err != nil {
 		return fmt.Errorf("emulator: journal: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	in := bufio.NewReaderSize(f, 1<<16)
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')

@@ -17,7 +17,7 @@ func lockDir(dir string) (io.Closer, error) {
 		return nil, fmt.Errorf("emulator: state folder: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, fmt.Errorf("emulator: state folder %s is in use by another portal: %w", dir, err)
 	}
 	return f, nil
