@@ -97,7 +97,7 @@ type call struct {
 	method string // GET or PUT
 	path   string // below /v1/
 	body   any    // of a PUT
-	// need is the capability that a denial lacks.
+	// need names the capability, in quotes, that a denial lacks.
 	need string
 	// repeatable is true when sending it twice does no harm.
 	repeatable bool

@@ -78,7 +78,7 @@ func classifyStatus(f *credential.Fault, k call, refused *api.ResponseError) {
 		f.Class, f.Hint = credential.ClassDenied, "check the auth method, the role and the secret that keyturn logs in with"
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		f.Class = credential.ClassDenied
-		f.Hint = fmt.Sprintf("give the policy of keyturn the capability %q on %s", k.need, k.path)
+		f.Hint = fmt.Sprintf("give the policy of keyturn %s on %s", k.need, k.path)
 	case status == http.StatusNotFound && refused.RawError:
 		f.Class, f.Silent, f.Hint = credential.ClassRetryable, true, "the answer did not come from Vault: check the address and the proxy before it"
 	case status == http.StatusNotFound:
@@ -200,6 +200,8 @@ func transportHint(err error) string {
 		return "the certificate is for another name: set the TLS server name"
 	case errors.As(err, &unknownCA):
 		return "the certificate of Vault is not trusted: give its CA"
+	case strings.Contains(err.Error(), "remote error: tls: ") && strings.Contains(err.Error(), "certificate"):
+		return "Vault wants a client certificate, or another one: check it"
 	case errors.As(err, &noTLS), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "Vault does not speak TLS there: check the address"
 	case errors.Is(err, context.Canceled):

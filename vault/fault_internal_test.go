@@ -18,9 +18,9 @@ import (
 // The words of a real Vault are tested against one in store_test.go; here are
 // the answers that a test cannot easily provoke.
 func TestEveryFailureHasOneClass(t *testing.T) {
-	read := call{what: "read x", method: http.MethodGet, path: "secret/data/x", need: "read"}
-	write := call{what: "write x", method: http.MethodPut, path: "secret/data/x", need: "update"}
-	again := call{what: "destroy x", method: http.MethodPut, path: "secret/destroy/x", need: "update", repeatable: true}
+	read := call{what: "read x", method: http.MethodGet, path: "secret/data/x", need: `"read"`}
+	write := call{what: "write x", method: http.MethodPut, path: "secret/data/x", need: `"update"`}
+	again := call{what: "destroy x", method: http.MethodPut, path: "secret/destroy/x", need: `"update"`, repeatable: true}
 	login := call{what: "log in", method: http.MethodPut, repeatable: true, login: true}
 	refused := func(status int, texts ...string) error {
 		return &answeredError{cause: &api.ResponseError{StatusCode: status, Errors: texts}, retryAfter: 7 * time.Second}
@@ -121,8 +121,8 @@ func TestBackOffIsNeverNothingAndBounded(t *testing.T) {
 
 func TestAPolicyDenialIsNotADeadToken(t *testing.T) {
 	for text, want := range map[string]bool{
-		"1 error occurred:\n\t* permission denied\n\n":                      true,
-		"permission denied":                                                 false,
+		"1 error occurred:\n\t* permission denied\n\n":                     true,
+		"permission denied":                                                false,
 		"2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n": false,
 	} {
 		if got := isPolicyDenial(&api.ResponseError{StatusCode: 403, Errors: []string{text}}); got != want {

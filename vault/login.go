@@ -78,7 +78,7 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	defer c.running.Store(false)
 	defer c.Close()
-	failed, shortLived := 0, 0
+	failed, refused := 0, 0
 	for ctx.Err() == nil {
 		l, err := c.logIn(ctx, failed+1, true)
 		if err != nil {
@@ -88,22 +88,18 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		failed = 0
 		began := time.Now()
-		c.keep(ctx, l)
-		if time.Since(began) > maxBackOff {
-			shortLived = 0
-		} else if shortLived++; shortLived > 1 { // tokens that die at once must not become a storm
-			wait := backOff(shortLived - 1)
-			if l.ttl > 0 {
-				wait = min(wait, l.ttl/4)
-			}
-			sleep(ctx, wait)
+		if !c.keep(ctx, l) || time.Since(began) > maxBackOff {
+			refused = 0
+		} else if refused++; refused > 1 { // tokens that die at once must not become a storm
+			sleep(ctx, backOff(refused-1))
 		}
 	}
 	return nil
 }
 
-// keep renews the token until a new login is needed or ctx ends.
-func (c *Client) keep(ctx context.Context, l lease) {
+// keep renews the token until a new login is needed or ctx ends. It reports
+// whether Vault refused the token before its time.
+func (c *Client) keep(ctx context.Context, l lease) (refused bool) {
 	full, ends := l.ttl, time.Now().Add(l.ttl)
 	wait := untilRenewal(l.ttl)
 	for failures := 0; ; {
@@ -113,27 +109,29 @@ func (c *Client) keep(ctx context.Context, l lease) {
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case gen := <-c.dead:
 			if gen == c.generation() {
-				return
+				return true
 			}
 			continue // of an older token
 		case <-timer:
 		}
 		if !l.renewable {
-			return
+			return false
 		}
 		renewed, err := c.renew(ctx)
 		switch {
-		case err == nil && renewed.ttl <= full/3:
-			return // close to its maximal life: it no longer extends
+		case err == nil && renewed.ttl <= full/2:
+			return false // close to its maximal life: it no longer extends
 		case err == nil:
 			l, ends, failures = renewed, time.Now().Add(renewed.ttl), 0
 			wait = untilRenewal(l.ttl)
 			c.extend(ends)
-		case credential.IsClass(err, credential.ClassDenied), time.Until(ends) < full/10+minRenewal:
-			return
+		case credential.IsClass(err, credential.ClassDenied):
+			return true
+		case time.Until(ends) < full/10+minRenewal:
+			return false
 		default:
 			failures++
 			wait = min(backOff(failures), max(time.Until(ends)/3, minRenewal))

@@ -117,7 +117,7 @@ func (c *Client) missingCapabilities(ctx context.Context) []Problem {
 	}
 	a, err := c.do(ctx, call{
 		op: "capabilities", what: "ask for the capabilities of the token", method: http.MethodPut,
-		path: "sys/capabilities-self", need: "update", repeatable: true, body: map[string]any{"paths": paths},
+		path: "sys/capabilities-self", need: `"update"`, repeatable: true, body: map[string]any{"paths": paths},
 	})
 	if err != nil {
 		return []Problem{problem("the capabilities of the token cannot be asked for", err)}

@@ -66,7 +66,7 @@ func (c *Client) Read(ctx context.Context, name credential.Name) (credential.Sto
 
 // readAt reads the latest version at a place; data is nil when there is none.
 func (c *Client) readAt(ctx context.Context, op string, p place) (data map[string]any, version uint64, err error) {
-	k := call{op: op, what: "read " + p.shown, method: http.MethodGet, path: p.data, need: "read"}
+	k := call{op: op, what: "read " + p.shown, method: http.MethodGet, path: p.data, need: `"read"`}
 	a, err := c.do(ctx, k)
 	if err != nil {
 		return nil, 0, err
@@ -99,11 +99,11 @@ func (c *Client) Write(ctx context.Context, name credential.Name, doc credential
 // writeAt writes fields at a place.
 func (c *Client) writeAt(ctx context.Context, op string, p place, fields map[string]string, cas uint64, hide ...credential.Secret) (uint64, error) {
 	k := call{
-		op: op, what: "write " + p.shown, method: http.MethodPut, path: p.data, need: "update", hide: hide,
+		op: op, what: "write " + p.shown, method: http.MethodPut, path: p.data, need: `"update"`, hide: hide,
 		body: map[string]any{"options": map[string]any{"cas": cas}, "data": fields},
 	}
 	if cas == 0 {
-		k.need = "create"
+		k.need = `"create" and "update"` // update, where there is metadata already
 	}
 	a, err := c.do(ctx, k)
 	if err != nil {
@@ -159,11 +159,11 @@ func (c *Client) ensureMetadataAt(ctx context.Context, p place, owner string) er
 	}
 	k := call{
 		op: "metadata", what: "set metadata of " + p.shown, method: http.MethodPut, path: p.metadata,
-		need: "update", repeatable: true,
+		need: `"update"`, repeatable: true,
 		body: map[string]any{"cas_required": true, "custom_metadata": custom},
 	}
 	if meta == nil {
-		k.need = "create"
+		k.need = `"create"`
 	}
 	_, err = c.do(ctx, k)
 	return err
@@ -171,7 +171,7 @@ func (c *Client) ensureMetadataAt(ctx context.Context, p place, owner string) er
 
 // metadata reads the metadata at a place; nil when there is none.
 func (c *Client) metadata(ctx context.Context, p place) (map[string]any, error) {
-	k := call{op: "metadata", what: "read metadata of " + p.shown, method: http.MethodGet, path: p.metadata, need: "read"}
+	k := call{op: "metadata", what: "read metadata of " + p.shown, method: http.MethodGet, path: p.metadata, need: `"read"`}
 	a, err := c.do(ctx, k)
 	if err != nil {
 		return nil, err
@@ -197,7 +197,7 @@ func (c *Client) Destroy(ctx context.Context, name credential.Name, from, below 
 	}
 	k := call{
 		op: "destroy", what: fmt.Sprintf("destroy versions below %d of %s", below, p.shown), method: http.MethodPut,
-		path: p.destroy, need: "update", repeatable: true, body: map[string]any{"versions": left},
+		path: p.destroy, need: `"update"`, repeatable: true, body: map[string]any{"versions": left},
 	}
 	_, err = c.do(ctx, k)
 	return err

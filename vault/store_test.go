@@ -16,12 +16,14 @@ import (
 const name = credential.Name("team/map")
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	client := open(t, root(server))
 	storetest.Run(t, func(*testing.T) storetest.Store { return client })
 }
 
 func TestLayoutIsWhatApplicationsRead(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	client := open(t, root(server))
 	doc := storetest.Doc(41)
@@ -43,6 +45,7 @@ func TestLayoutIsWhatApplicationsRead(t *testing.T) {
 }
 
 func TestMetadata(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	client := open(t, root(server))
 	const path = "secret/metadata/keyturn/team/map"
@@ -79,6 +82,7 @@ func TestMetadata(t *testing.T) {
 }
 
 func TestMissingIsNotDeletedIsNotAMissingMount(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	client := open(t, root(server))
 	const path = "keyturn/team/map"
@@ -138,6 +142,7 @@ func TestMissingIsNotDeletedIsNotAMissingMount(t *testing.T) {
 }
 
 func TestANewMountIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	config := root(server)
 	config.Mount = "fresh"
@@ -153,6 +158,7 @@ func TestANewMountIsWaitedFor(t *testing.T) {
 }
 
 func TestChangedByHand(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	client := open(t, root(server))
 	if _, err := client.Write(t.Context(), name, storetest.Doc(1), 0); err != nil {
@@ -172,6 +178,7 @@ func TestChangedByHand(t *testing.T) {
 }
 
 func TestALostAnswerToAWriteIsUnknownAndTheWriteIsSentOnce(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	troubles := map[string]vaulttest.Trouble{
 		"cut": vaulttest.CutAnswers, "cut in the middle": vaulttest.HalveAnswers,
@@ -217,6 +224,7 @@ func TestALostAnswerToAWriteIsUnknownAndTheWriteIsSentOnce(t *testing.T) {
 }
 
 func TestNobodyThereIsRetryableForWritesToo(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	proxy := vaulttest.NewProxy(t, server.Addr)
 	config := root(server)
@@ -254,6 +262,7 @@ func TestNobodyThereIsRetryableForWritesToo(t *testing.T) {
 }
 
 func TestSealedAndUnsealedAgain(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	client := open(t, root(server))
 	version, err := client.Write(t.Context(), name, storetest.Doc(1), 0)
@@ -288,6 +297,7 @@ func TestSealedAndUnsealedAgain(t *testing.T) {
 }
 
 func TestAContextThatEndsIsSeen(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	client := open(t, root(server))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -300,6 +310,7 @@ func TestAContextThatEndsIsSeen(t *testing.T) {
 }
 
 func TestOneSigningSeedWins(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	client := open(t, root(server))
 	_, err := client.SigningSeed(t.Context())
@@ -325,6 +336,7 @@ func TestOneSigningSeedWins(t *testing.T) {
 }
 
 func TestGetReadsBothVersionsOfKV(t *testing.T) {
+	t.Parallel()
 	server := vaulttest.Start(t)
 	client := open(t, root(server))
 	server.MountKV(t, "old/kv", "1")

@@ -42,12 +42,10 @@ func (c *Client) StoreSigningSeed(ctx context.Context, seed credential.Secret) e
 	if seed.Empty() || strings.Contains(seed.Reveal(), credential.Secret{}.String()) {
 		return refuse("write "+p.shown, errors.New("the seed is empty or a redacted text"))
 	}
-	if err := c.ensureMetadataAt(ctx, p, ""); err != nil {
-		return err
-	}
+	// The metadata comes after: once there is some, Vault takes the first
+	// version for an update, and setup may create only.
 	_, err := c.writeAt(ctx, "signing", p, map[string]string{fieldSeed: seed.Reveal()}, 0, seed)
 	if credential.IsClass(err, credential.ClassDenied) {
-		// A policy that may create it only is denied as soon as it exists.
 		if _, readErr := c.SigningSeed(ctx); readErr == nil {
 			return &credential.Fault{
 				Class: credential.ClassConflict, System: system, Op: "write " + p.shown,
@@ -55,7 +53,10 @@ func (c *Client) StoreSigningSeed(ctx context.Context, seed credential.Secret) e
 			}
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return c.ensureMetadataAt(ctx, p, "")
 }
 
 // Get reads one field of any KV secret, for what the config takes from Vault.
@@ -75,7 +76,7 @@ func (c *Client) Get(ctx context.Context, path, field string) (credential.Secret
 	if !ok || rest == "" || !m.kv {
 		return credential.Secret{}, refuse(what, fmt.Errorf("%q is not a secret in a KV mount", path))
 	}
-	k := call{op: "get", what: what, method: http.MethodGet, path: path, need: "read"}
+	k := call{op: "get", what: what, method: http.MethodGet, path: path, need: `"read"`}
 	if m.version == 2 {
 		k.path = m.path + "data/" + strings.TrimPrefix(rest, "data/")
 	}
@@ -123,7 +124,7 @@ type mountInfo struct {
 func (c *Client) mount(ctx context.Context, path string) (mountInfo, error) {
 	k := call{
 		op: "mount", what: "look up the mount of " + path, method: http.MethodGet,
-		path: "sys/internal/ui/mounts/" + path, need: "read",
+		path: "sys/internal/ui/mounts/" + path, need: `"read"`,
 	}
 	a, err := c.do(ctx, k)
 	if err != nil {
@@ -160,7 +161,9 @@ func (c *Client) requireMount(ctx context.Context, what string) error {
 }
 
 // notKV2 explains an answer that KV v2 does not give.
-func (c *Client) notKV2(what string) error { return c.mountFault(what, "is not KV v2: its answer carries no version") }
+func (c *Client) notKV2(what string) error {
+	return c.mountFault(what, "is not KV v2: its answer carries no version")
+}
 
 func (c *Client) mountFault(what, state string) error {
 	return &credential.Fault{

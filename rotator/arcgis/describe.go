@@ -46,7 +46,11 @@ func (p *Portal) describe(ctx context.Context, item string) (description, error)
 	seen.item, seen.clock, itemErr = p.details(ctx, item)
 	both.Wait()
 	if itemErr != nil {
-		if credential.IsClass(itemErr, credential.ClassNotFound) && !credential.IsClass(appErr, credential.ClassNotFound) && appErr != nil {
+		absent := credential.IsClass(itemErr, credential.ClassNotFound)
+		switch {
+		case absent && appErr == nil: // it is being deleted, or the portal's halves disagree
+			return seen, reclassed(itemErr, credential.ClassRetryable, "its registration is there: ask again")
+		case absent && !credential.IsClass(appErr, credential.ClassNotFound):
 			return seen, appErr // denied, silent, …: then the item's absence proves nothing
 		}
 		return seen, itemErr
@@ -57,11 +61,7 @@ func (p *Portal) describe(ctx context.Context, item string) (description, error)
 		seen.app, appErr = p.registration(ctx, seen.item.Owner, item)
 	}
 	if credential.IsClass(appErr, credential.ClassNotFound) { // the item is there
-		var fault *credential.Fault
-		errors.As(appErr, &fault)
-		plain := *fault
-		plain.Class, plain.Hint = credential.ClassPermanent, "the item is not registered, or the manager may not manage it: check both in the portal"
-		appErr = &plain
+		appErr = reclassed(appErr, credential.ClassPermanent, "the item is not registered, or the manager may not manage it: check both in the portal")
 	}
 	return seen, appErr
 }
@@ -87,6 +87,19 @@ func (p *Portal) registration(ctx context.Context, owner, item string) (register
 	}
 	p.remember(item, app{owner: owner, clientID: answer.ClientID, secret: credential.NewSecret(answer.ClientSecret)})
 	return answer, nil
+}
+
+// absent judges a no that says that an item is not there. It is one witness,
+// and the owner in the path may be out of date, so both are asked anew.
+func (p *Portal) absent(ctx context.Context, item string, err error) error {
+	if !credential.IsClass(err, credential.ClassNotFound) {
+		return err
+	}
+	p.forget(item)
+	if _, again := p.describe(ctx, item); again != nil {
+		return again
+	}
+	return reclassed(err, credential.ClassRetryable, "the item is there, under another owner or again")
 }
 
 // details is what the portal says of an item.

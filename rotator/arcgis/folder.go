@@ -88,7 +88,7 @@ func (p *Portal) makeFolder(ctx context.Context, title string) (string, error) {
 		form: url.Values{"title": {title}}, changes: true,
 	}
 	_, err := p.manage(ctx, r, &made)
-	if credential.IsClass(err, credential.ClassPermanent) { // titles are unique: somebody else may have made it
+	if isRefusal(err) { // titles are unique: somebody else may have made it
 		if id, again := p.findFolder(ctx, title); again == nil && id != "" {
 			return id, nil
 		}

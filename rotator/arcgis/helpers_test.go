@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -14,14 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/keyturn/keyturn/rotator/arcgis"
 	"github.com/keyturn/keyturn/rotator/arcgis/emulator"
 	"github.com/keyturn/keyturn/rotator/credential"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	user     = "keeper"
@@ -41,9 +38,10 @@ type bench struct {
 
 // calls keeps what Observe and the wire saw.
 type calls struct {
-	mu       sync.Mutex
-	names    []string
-	requests []*http.Request
+	mu          sync.Mutex
+	names       []string
+	requests    []*http.Request
+	connections int // made so far
 }
 
 func (c *calls) observe(op string, _ time.Duration, _ error) {
@@ -87,7 +85,7 @@ func openOn(t *testing.T, e emulator.Config, h2 bool, change ...func(*arcgis.Con
 	emulated, err := emulator.New(e)
 	must(t, err)
 	b := &bench{T: t, emulated: emulated, calls: &calls{}}
-	handler := emulated.Handler()
+	handler := confide(emulated.Handler())
 	b.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		must(t, r.ParseForm())
 		b.calls.mu.Lock()
@@ -96,6 +94,13 @@ func openOn(t *testing.T, e emulator.Config, h2 bool, change ...func(*arcgis.Con
 		handler.ServeHTTP(w, r)
 	}))
 	b.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	b.server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			b.calls.mu.Lock()
+			b.calls.connections++
+			b.calls.mu.Unlock()
+		}
+	}
 	if b.server.EnableHTTP2 = h2; h2 {
 		b.server.StartTLS()
 		change = append(change, func(c *arcgis.Config) {
@@ -120,6 +125,13 @@ func client(t testing.TB, url string, change ...func(*arcgis.Config)) *arcgis.Po
 	c := arcgis.Config{Name: "example", URL: url, Username: user, Password: secret(password), Timeout: 5 * time.Second}
 	for _, f := range change {
 		f(&c)
+	}
+	observe := c.Observe
+	c.Observe = func(op string, took time.Duration, err error) {
+		told.error(err)
+		if observe != nil {
+			observe(op, took, err)
+		}
 	}
 	p, err := arcgis.New(c)
 	must(t, err)
@@ -172,6 +184,7 @@ func (b *bench) issue(seat credential.SeatID) credential.Minted {
 // fault demands a fault of a class, and that its text gives nothing away.
 func fault(t testing.TB, err error, class credential.Class, parts ...string) *credential.Fault {
 	t.Helper()
+	told.error(err)
 	var f *credential.Fault
 	if !errors.As(err, &f) {
 		t.Fatalf("want a %s fault, got %v", class, err)
@@ -204,7 +217,7 @@ func fake(t *testing.T, answer http.HandlerFunc, change ...func(*arcgis.Config))
 		_, _ = w.Write([]byte(`{"token":"manager-token","expires":` + strconv.FormatInt(time.Now().Add(time.Hour).UnixMilli(), 10) + `,"ssl":true}`))
 	})
 	mux.HandleFunc("/", answer)
-	server := httptest.NewServer(mux)
+	server := httptest.NewServer(confide(mux))
 	t.Cleanup(server.Close)
 	return client(t, server.URL+"/sharing/rest", change...)
 }

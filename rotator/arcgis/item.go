@@ -57,11 +57,7 @@ func (p *Portal) EnsureItem(ctx context.Context, order credential.ItemOrder) (st
 	if credential.IsClass(err, credential.ClassNotFound) {
 		// a folder or item that was there a moment ago
 		p.forgetFolder(order.Spec.Folder)
-		var fault *credential.Fault
-		errors.As(err, &fault)
-		again := *fault
-		again.Class = credential.ClassRetryable
-		return "", &again
+		return "", reclassed(err, credential.ClassRetryable, "it was deleted in between: the next attempt begins anew")
 	}
 	return item, err
 }
@@ -77,9 +73,9 @@ func (p *Portal) ensure(ctx context.Context, order credential.ItemOrder) (string
 	}
 	for _, item := range found {
 		info, err := p.registration(ctx, p.config.Username, item.ID)
-		switch credential.ClassOf(err) {
-		case credential.ClassNotFound, credential.ClassPermanent: // not registered
-			continue
+		class := credential.ClassOf(err)
+		if class == credential.ClassNotFound || class == credential.ClassPermanent || (isRefusal(err) && codeOf(err) == 0) {
+			continue // not registered
 		}
 		if err != nil {
 			return "", err

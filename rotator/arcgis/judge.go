@@ -3,6 +3,7 @@ package arcgis
 import (
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -18,7 +19,7 @@ func (p *Portal) judge(r request, answer *http.Response, err error) error {
 		return nil
 	}
 	status := answer.StatusCode
-	if isThrottle(status, err) {
+	if isThrottle(status, err) || (status == http.StatusForbidden && retryAfter(answer.Header, p.config.Now()) > 0) {
 		return p.throttled(r, answer, err)
 	}
 	var no *refusal
@@ -108,17 +109,32 @@ func (p *Portal) refused(r request, no *refusal) error {
 		return p.fault(r, credential.ClassPermanent, no, "check the issuer's url, and that this portal's version has API keys")
 	case no.code == 400 && isMissing(no):
 		return p.fault(r, credential.ClassNotFound, no, "the item was deleted, or is hidden from this manager")
-	case no.code >= 500:
+	case no.code >= 500 || no.code == http.StatusRequestTimeout:
 		return p.broken(r, no)
-	case no.code == 0: // no reason that can be relied on
-		return p.fault(r, credential.ClassRetryable, no, "look at the portal's own log")
+	case no.code == 0: // no reason that can be relied on, not even for nothing having happened
+		fault := p.broken(r, no)
+		fault.Hint = "look at the portal's own log"
+		return fault
 	}
 	return p.fault(r, credential.ClassPermanent, no, "")
 }
 
-// isMissing tells the one 400 that is about existence from all others.
+// isMissing tells the one 400 that is about the existence of an item or folder
+// from all others. A user that does not exist is a mistake in the configuration.
 func isMissing(no *refusal) bool {
-	return no.messageCode == "CONT_0001" || strings.Contains(no.message, "does not exist or is inaccessible")
+	const absent = "does not exist or is inaccessible"
+	return no.messageCode == "CONT_0001" || (strings.Contains(no.message, absent) && !strings.Contains(no.message, "User "+absent))
+}
+
+// reclassed is the same fault with another class and hint.
+func reclassed(err error, class credential.Class, hint string) error {
+	var fault *credential.Fault
+	if !errors.As(err, &fault) {
+		return err
+	}
+	again := *fault
+	again.Class, again.Hint = class, hint
+	return &again
 }
 
 // codeOf returns the portal's number behind an error; 0 = none.
@@ -139,9 +155,10 @@ func rejected(err error) bool {
 // scrub takes what was sent in confidence out of a message that echoes it.
 func scrub(r request, message string) string {
 	hide := func(value string) {
-		if value != "" {
-			message = strings.ReplaceAll(message, value, "[redacted]")
-			message = strings.ReplaceAll(message, url.QueryEscape(value), "[redacted]")
+		for _, echo := range []string{value, printable(value), url.QueryEscape(value), url.PathEscape(value), html.EscapeString(value)} {
+			if echo != "" {
+				message = strings.ReplaceAll(message, echo, "[redacted]")
+			}
 		}
 	}
 	hide(r.token.Reveal())

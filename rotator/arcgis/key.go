@@ -66,11 +66,17 @@ func (p *Portal) Issue(ctx context.Context, seat credential.SeatID, expires time
 		form:    url.Values{fmt.Sprintf("apiToken%dExpirationDate", seat.Slot): {milliseconds(expires)}},
 		changes: true,
 	}
-	if _, err := p.manage(ctx, update, nil); err != nil {
+	var updated struct {
+		Success bool `json:"success"`
+	}
+	if _, err := p.manage(ctx, update, &updated); err != nil {
 		if codeOf(err) != 0 {
 			p.forget(seat.Item) // the owner may have changed
 		}
-		return credential.Minted{}, err
+		return credential.Minted{}, p.absent(ctx, seat.Item, err)
+	}
+	if !updated.Success { // the date decides how long the key lives
+		return credential.Minted{}, p.garbled(update, "an answer that does not say success")
 	}
 	r.form = credentials(known, seat)
 	r.form.Set("grant_type", "client_credentials")
@@ -81,7 +87,7 @@ func (p *Portal) Issue(ctx context.Context, seat credential.SeatID, expires time
 	}
 	clock, err := p.send(ctx, r, &answer)
 	if err != nil {
-		return credential.Minted{}, p.appRefused(seat.Item, cached, err)
+		return credential.Minted{}, p.absent(ctx, seat.Item, p.appRefused(seat.Item, cached, err))
 	}
 	const year = 366 * 24 * 3600
 	switch asked := expires.Sub(clock).Seconds(); {
@@ -108,13 +114,10 @@ func credentials(known app, seat credential.SeatID) url.Values {
 // was remembered may be about that, so reading it anew may help.
 func (p *Portal) appRefused(item string, cached bool, err error) error {
 	p.forget(item)
-	var fault *credential.Fault
-	if !cached || !errors.As(err, &fault) || fault.Class != credential.ClassPermanent {
+	if !cached || !credential.IsClass(err, credential.ClassPermanent) {
 		return err
 	}
-	again := *fault
-	again.Class = credential.ClassRetryable
-	return &again
+	return reclassed(err, credential.ClassRetryable, "the item's client id and secret are read anew with the next attempt")
 }
 
 // isKey tells a key from the short-lived token that the same call returns when
@@ -152,12 +155,16 @@ func (p *Portal) Revoke(ctx context.Context, seat credential.SeatID) error {
 	r.form = credentials(known, seat)
 	_, err = p.send(ctx, r, nil)
 	if err != nil {
-		err = p.appRefused(seat.Item, cached, err)
-		if class := credential.ClassOf(err); class == credential.ClassUnknown || !isRefusal(err) {
+		if err = p.appRefused(seat.Item, cached, err); !isRefusal(err) {
 			return err
 		}
 	}
 	info, readErr := p.registration(ctx, known.owner, seat.Item)
+	if credential.IsClass(readErr, credential.ClassNotFound) { // one witness, and the owner may have changed
+		var seen description
+		seen, readErr = p.describe(ctx, seat.Item)
+		info = seen.app
+	}
 	switch {
 	case readErr != nil:
 		return readErr

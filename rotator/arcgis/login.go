@@ -3,6 +3,7 @@ package arcgis
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type login struct {
 	number, worked int
 	retried        time.Time // when a token that never worked was last replaced
 	flight         *flight   // the login that is under way; nil = none
+	free           bool      // a new token costs no call: it is an API key
 
 	// refused is the last denied login, of which secret, how often in a row, and
 	// until when it stands.
@@ -81,7 +83,7 @@ func (l *login) renewable(number int, err error, now time.Time) bool {
 		}
 		return false
 	}
-	if l.worked >= number {
+	if l.worked >= number || l.free {
 		return true
 	}
 	if now.Sub(l.retried) < pause {
@@ -200,8 +202,7 @@ func (p *Portal) logIn(ctx context.Context, r request, password credential.Secre
 	clock, err := p.send(ctx, r, &answer)
 	if err != nil {
 		var no *refusal
-		class := credential.ClassOf(err)
-		if errors.As(err, &no) && (class == credential.ClassPermanent || class == credential.ClassDenied) {
+		if errors.As(err, &no) && no.code < 500 && no.code != http.StatusRequestTimeout { // whatever it calls it: an account must not get locked
 			return credential.Secret{}, clock, p.fault(r, credential.ClassDenied, no,
 				"check username (in its exact case) and password; an account with multi-factor or single sign-on needs an API key instead; the same password is not sent again for a while")
 		}

@@ -103,6 +103,9 @@ func (p *Portal) Expiring(ctx context.Context, until time.Time) ([]credential.Ex
 			return nil, err
 		}
 		for _, item := range page.Items {
+			if item.ItemID == "" || (item.Slot != 1 && item.Slot != 2) {
+				continue // no key that can be named
+			}
 			keys = append(keys, credential.ExpiringKey{
 				Seat:  credential.SeatID{Item: item.ItemID, Slot: item.Slot},
 				Title: item.Title, Expires: date(item.Expires),

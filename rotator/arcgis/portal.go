@@ -104,6 +104,7 @@ func New(c Config) (*Portal, error) {
 	}
 	p := &Portal{config: c, root: strings.TrimSuffix(c.URL, "/"), apps: map[string]app{}, folders: map[string]string{}}
 	_, p.traced = c.Transport.(*http.Transport)
+	p.login.free = c.APIKey != nil
 	p.client = &http.Client{
 		Transport: c.Transport,
 		// A redirect is an answer like another: a token is never sent after it.

@@ -325,12 +325,6 @@ func TestExpiringIsPagedAndNamesSeats(t *testing.T) {
 func TestConnectionsAreKept(t *testing.T) {
 	b := open(t, emulator.Config{}, func(c *arcgis.Config) { c.Concurrency = 16 })
 	item := b.item()
-	var connections atomic.Int32
-	b.server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			connections.Add(1)
-		}
-	}
 	for range 10 {
 		var all sync.WaitGroup
 		for range 16 {
@@ -342,7 +336,9 @@ func TestConnectionsAreKept(t *testing.T) {
 		}
 		all.Wait()
 	}
-	if n := connections.Load(); n > 34 {
+	b.calls.mu.Lock()
+	defer b.calls.mu.Unlock()
+	if n := b.calls.connections; n > 34 {
 		t.Errorf("%d connections for 16 items at a time", n)
 	}
 }

@@ -163,7 +163,7 @@ func guard(s State, v View, op Operation, id SeatID) error {
 	if seat.Role == RolePrimary {
 		return fmt.Errorf("%w: %s on %s, which is the primary", ErrStale, op, id)
 	}
-	if seat.named(v.IssuerNow()) && s.Held(v.Now) {
+	if seat.Fingerprint != "" && s.Held(v.Now) {
 		return fmt.Errorf("%w: by %s: %s", ErrHeld, s.Hold.Actor, s.Hold.Reason)
 	}
 	return nil
@@ -174,7 +174,9 @@ func beginRotation(s State, c Begin, v View, actor string) (Fact, error) {
 		return nil, ErrStale
 	}
 	if s.Rotation != nil && c.Reason != ReasonSettings {
-		return nil, ErrStale
+		if reason, _, ok := s.overtaken(v); !ok || reason != c.Reason {
+			return nil, ErrStale
+		}
 	}
 	op, seat := s.target(c.Reason, v)
 	claim, err := newClaim(s, v, op, seat, "")

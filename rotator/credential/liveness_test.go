@@ -139,7 +139,7 @@ func disturb(t *rapid.T, l *life, specs [2]credential.Spec) {
 		credential.RequestRotation{ID: fmt.Sprint(l.serial), Actor: "ann", Now: true},
 		credential.Register{Spec: specs[0]}, credential.Register{Spec: specs[1]},
 		credential.Acknowledge{Consumer: "web", Fingerprint: credential.Fingerprint(fmt.Sprintf("fp-%d", l.state.Mint))},
-		credential.StepFailed{Step: credential.StepIssue, Class: credential.ClassRetryable, Answered: true, Wait: time.Hour},
+		credential.StepFailed{Step: credential.StepIssue, Class: credential.ClassRetryable, Answered: true, Wait: l.state.Spec.Policy.RotateBefore.Std() / 16},
 		credential.Begin{Reason: credential.ReasonExpiring}, // a daemon that dies right after its claim
 	}).Draw(t, "meanwhile")
 	if command == nil {

@@ -11,6 +11,9 @@ func draining(s State, v View) (Step, bool) {
 	if r == nil || r.Phase != PhaseDrain {
 		return Step{}, false
 	}
+	if reason, why, ok := s.overtaken(v); ok {
+		return beginAt(s, v, reason, v.Now, why)
+	}
 	var soonest Step
 	for _, seat := range s.Seats {
 		if seat.Role == RolePrimary {
@@ -25,6 +28,21 @@ func draining(s State, v View) (Step, bool) {
 		}
 	}
 	return soonest, soonest.Kind != ""
+}
+
+// overtaken reports whether the next rotation must begin though this one still
+// drains: a hold or a gate may keep a drain open until the old key's own
+// expiry, and the primary must not end meanwhile. It takes the seats over.
+func (s State) overtaken(v View) (reason Reason, why string, ok bool) {
+	primary, _ := s.Primary()
+	if _, stopped := blocked(s, v); stopped {
+		return "", "", false
+	}
+	if s.refused(primary.SeatID) {
+		return ReasonRefused, "the issuer refuses the primary key", true
+	}
+	warn := s.Spec.Policy.WarnAt(primary.Expires)
+	return ReasonExpiring, "the primary nears its expiry before the drain is over", !v.IssuerNow().Before(warn)
 }
 
 // retire says what stands in the way of the end of one seat, if anything does.
@@ -156,7 +174,7 @@ func (s State) target(reason Reason, v View) (Operation, SeatID) {
 		return OpCreateItem, SeatID{}
 	}
 	idle := primary.Sibling()
-	if seat, ok := s.Seat(idle); ok && seat.named(v.IssuerNow()) && (seat.Role == RoleDraining || s.Held(v.Now)) {
+	if seat, ok := s.Seat(idle); ok && seat.Fingerprint != "" && (seat.Role == RoleDraining || s.Held(v.Now)) {
 		return OpCreateItem, SeatID{}
 	}
 	for _, d := range s.Drift {

@@ -46,12 +46,6 @@ type Seat struct {
 	Claimed bool `json:"claimed,omitempty"`
 }
 
-// named reports whether an event has named the seat's key and it has not
-// expired since: to end such a key is destructive.
-func (s Seat) named(issuerNow time.Time) bool {
-	return s.Fingerprint != "" && (s.Expires.IsZero() || issuerNow.Before(s.Expires))
-}
-
 // Operation is a kind of call that changes the issuer.
 type Operation string
 

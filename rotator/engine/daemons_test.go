@@ -133,3 +133,51 @@ func TestAPausedDaemonWakes(t *testing.T) {
 		app.check(t)
 	})
 }
+
+// TestATakeOverThatComesTooLate: a slow daemon proves its key in the moment in
+// which another one takes over. The key is ready, and is not generated anew.
+func TestATakeOverThatComesTooLate(t *testing.T) {
+	w := newWorld(t)
+	const name = credential.Name("late/take-over")
+	ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+	defer cancel()
+	spec := specOf(string(name), w.policy(t, lifetime, lead, drain))
+	spec.Policy.Confirm = &credential.Confirm{
+		Consumers: []string{"web"}, Before: credential.BeforePromote,
+		Deadline: credential.Duration(3 * time.Second), Then: credential.ThenProceed,
+	}
+	w.command(t, name, credential.Register{Actor: "test", Spec: spec})
+	must(t, drive(ctx, w.engine(t, w.ports(t), engine.Hooks{}), name, ended(1)))
+	w.rotate(t, name)
+	app := w.watch(t, name, drain, 10*time.Millisecond)
+
+	reached, release := make(chan struct{}), make(chan struct{})
+	wake := sync.OnceFunc(func() { close(release) })
+	defer wake()
+	slow := w.tap(t, func(c call) mode {
+		if c.what == "store.Write" && c.n == 0 {
+			close(reached)
+			<-release
+		}
+		return pass
+	})
+	ready := func(r engine.Result) bool {
+		return r.State.Rotation != nil && r.State.Rotation.Phase == credential.PhaseReady
+	}
+	done := make(chan error, 1)
+	go func() { done <- drive(ctx, w.engine(t, slow.ports(), engine.Hooks{}), name, ready) }()
+	<-reached
+	taking := w.tap(t, func(c call) mode {
+		if c.what == "record.Append "+string(credential.TypeStepClaimed) && c.n == 0 {
+			wake()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		return pass
+	})
+	must(t, drive(ctx, w.engine(t, taking.ports(), engine.Hooks{}), name, ended(2)))
+	w.checkEnd(t, name, 2)
+	w.checkOneWinner(t, name, 2)
+	app.check(t)
+}

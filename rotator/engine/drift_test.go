@@ -260,3 +260,26 @@ func TestAKeyMadeByHandOnANewItem(t *testing.T) {
 	}
 	w.checkHistory(t, name)
 }
+
+// TestAVaultValueChangedInADrain: what applications get now is not the promoted
+// key, so the old one stays.
+func TestAVaultValueChangedInADrain(t *testing.T) {
+	w := newWorld(t)
+	s := w.standing(t, "drift/in-drain", drain)
+	old, err := w.store.Read(t.Context(), s.name)
+	must(t, err)
+	w.rotate(t, s.name)
+	s.until(t, func(r engine.Result) bool { return r.State.Generation == 2 })
+	s.app.check(t)
+	path := "secret/data/" + w.prefix + "/" + string(s.name)
+	fields, _ := w.vault.Look(t, path)["data"].(map[string]any)
+	stored, err := w.store.Read(t.Context(), s.name)
+	must(t, err)
+	fields["api_key"] = old.Primary.Secret.Reveal() // somebody goes back to the old key
+	w.vault.Do(t, path, map[string]any{"data": fields, "options": map[string]any{"cas": stored.Version}})
+	s.until(t, blocked)
+	s.wantDrift(t, credential.FindingVaultChanged)
+	if n := w.destructive(t, s.name); n != 0 || !w.portal.KeyWorks(old.Primary.Secret.Reveal(), "") {
+		t.Errorf("%d claims to revoke the key that Vault shows", n)
+	}
+}

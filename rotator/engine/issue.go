@@ -21,11 +21,14 @@ func issue(ctx context.Context, w *work, step credential.Step) (credential.Comma
 		clock = w.engine.config.Now()
 	}
 	alive := slot.Active && (slot.Expires.IsZero() || clock.Before(slot.Expires))
-	if alive && !w.claim.Fence && !w.ours(step.Seat) {
+	if alive && !w.claim.Fence { // with a fence, the key there is an earlier mint of ours
 		return credential.Found{Finding: credential.Finding{
 			Kind: credential.FindingUnknownKey, Seat: step.Seat,
 			Detail: fmt.Sprintf("slot %d of item %s holds an active key that keyturn did not make", step.Seat.Slot, step.Seat.Item),
 		}}, nil
+	}
+	if err := w.canStore(ctx); err != nil {
+		return nil, err
 	}
 	if w.claim.Fence {
 		if err := w.fence(ctx); err != nil {
@@ -46,9 +49,14 @@ func issue(ctx context.Context, w *work, step credential.Step) (credential.Comma
 	return nil, nil
 }
 
-// ours reports whether a seat's slot may hold a key of an earlier mint of ours:
-// one whose call had no clear outcome, or one that the claim's entry replaced.
-func (w *work) ours(seat credential.SeatID) bool {
-	entry, ok := w.state.Seat(seat)
-	return ok && entry.Mint != w.claim.Mint
+// canStore proves that the key can be kept, before it is made: Vault is read,
+// and told to demand check-and-set before its first version.
+func (w *work) canStore(ctx context.Context) error {
+	if w.state.Vault.Version == 0 {
+		if err := w.engine.config.Store.EnsureMetadata(ctx, w.name, w.state.Spec.Owner); err != nil {
+			return err
+		}
+	}
+	_, err := w.withPrimary(ctx)
+	return err
 }

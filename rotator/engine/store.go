@@ -9,11 +9,6 @@ import (
 // store writes the new key to Vault beside the primary. It makes no call at the
 // issuer, so it may end after the claim's window.
 func store(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
-	if w.state.Vault.Version == 0 {
-		if err := w.engine.config.Store.EnsureMetadata(ctx, w.name, w.state.Spec.Owner); err != nil {
-			return nil, err
-		}
-	}
 	doc, err := w.withPrimary(ctx)
 	if err != nil {
 		return nil, err
