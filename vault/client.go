@@ -50,7 +50,7 @@ func New(config Config) (*Client, error) {
 	c := &Client{
 		config: config,
 		http: &http.Client{
-			Transport: transport,
+			Transport: noting{transport},
 			// the API client follows one redirect by itself
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -92,11 +92,11 @@ func (c *Client) newAPI(token credential.Secret) (*api.Client, error) {
 
 // call is one request.
 type call struct {
-	op     string // for Observe: "read"
-	what   string // for people: "read secret/keyturn/team/map"
-	method string // GET or PUT
-	path   string // below /v1/
-	body   any    // of a PUT
+	op     string         // for Observe: "read"
+	what   string         // for people: "read secret/keyturn/team/map"
+	method string         // GET or PUT
+	path   string         // below /v1/
+	body   map[string]any // of a PUT
 	// need names the capability, in quotes, that a denial lacks.
 	need string
 	// repeatable is true when sending it twice does no harm.
@@ -153,32 +153,45 @@ func (c *Client) send(ctx context.Context, client *api.Client, k call) (answer, 
 	k.hide = append(slices.Clip(k.hide), credential.NewSecret(client.Token()))
 	var a answer
 	err := c.attempt(ctx, k, func(ctx context.Context) error {
-		var resp *api.Response
 		var err error
 		if k.method == http.MethodGet {
-			resp, err = client.Logical().ReadRawWithContext(ctx, k.path)
-		} else {
-			var body []byte
-			if body, err = json.Marshal(k.body); err != nil {
-				return err
-			}
-			resp, err = client.Logical().WriteRawWithContext(ctx, k.path, body)
-		}
-		if resp == nil {
+			a, err = get(ctx, client, k.path)
 			return err
 		}
-		defer func() { _ = resp.Body.Close() }()
-		if err != nil && !emptyNotFound(err) {
-			return &answeredError{cause: err, retryAfter: retryAfter(resp.Header)}
-		}
-		a.missing = err != nil
-		a.data, err = parse(resp)
-		if a.missing && errors.Is(err, errUnreadable) {
-			a.data, err = nil, nil // {"errors":[]}: nothing is there
+		// Not WriteRaw: when a standby redirects, the API client sends the
+		// body of that one as "null".
+		secret, err := client.Logical().WriteWithContext(ctx, k.path, k.body)
+		if err == nil && secret != nil {
+			a.data = secret.Data
 		}
 		return err
 	})
 	return a, err
+}
+
+// get reads a path, and tells "there is nothing" from a failure.
+func get(ctx context.Context, client *api.Client, path string) (answer, error) {
+	resp, err := client.Logical().ReadRawWithContext(ctx, path)
+	if resp == nil {
+		return answer{}, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	missing := err != nil
+	if missing && !emptyNotFound(err) {
+		return answer{}, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return answer{}, err
+	}
+	secret, err := api.ParseSecret(bytes.NewReader(body))
+	switch {
+	case err != nil && missing: // {"errors":[]}
+		return answer{missing: true}, nil
+	case err != nil || secret == nil:
+		return answer{missing: missing}, err
+	}
+	return answer{missing: missing, data: secret.Data}, nil
 }
 
 // attempt runs a request under its deadline, classifies its failure and
@@ -186,33 +199,50 @@ func (c *Client) send(ctx context.Context, client *api.Client, k call) (answer, 
 func (c *Client) attempt(ctx context.Context, k call, run func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	var connected atomic.Bool
+	var n notes
+	ctx = context.WithValue(ctx, notesKey{}, &n)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { n.connected.Store(true) },
 	})
 	began := time.Now()
 	err := run(ctx)
 	if err != nil {
-		err = classify(k, connected.Load(), err)
+		fault := classify(k, n.connected.Load(), err)
+		fault.RetryAfter = time.Duration(n.retryAfter.Load())
+		err = fault
 	}
 	c.config.Observe(k.op, time.Since(began), err)
 	return err
 }
 
-// parse reads the data of an answer; there may be none.
-func parse(resp *api.Response) (map[string]any, error) {
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
+// notes are what the API client does not tell of a request.
+type notes struct {
+	connected  atomic.Bool  // a connection was had, so something may have been sent
+	retryAfter atomic.Int64 // nanoseconds that a refusal asked to wait
+}
+
+// notesKey is the key of *notes in a context.
+type notesKey struct{}
+
+// noting takes notes of the answers.
+type noting struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t noting) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(r)
+	if n, ok := r.Context().Value(notesKey{}).(*notes); ok && err == nil && resp.StatusCode >= http.StatusBadRequest {
+		if seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 16); err == nil {
+			n.retryAfter.Store(int64(seconds) * int64(time.Second))
+		}
 	}
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, nil
+	return resp, err
+}
+
+// CloseIdleConnections passes on what http.Client asks for.
+func (t noting) CloseIdleConnections() {
+	if closer, ok := t.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		closer.CloseIdleConnections()
 	}
-	secret, err := api.ParseSecret(bytes.NewReader(body))
-	if err != nil || secret == nil {
-		return nil, errUnreadable // the cause could quote the body
-	}
-	return secret.Data, nil
 }
 
 // number reads a whole number of an answer; ok is false when it is none.
@@ -229,13 +259,4 @@ func number(v any) (n uint64, ok bool) {
 func object(v any) map[string]any {
 	m, _ := v.(map[string]any)
 	return m
-}
-
-// retryAfter reads how long the server asks to be left alone.
-func retryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.ParseUint(h.Get("Retry-After"), 10, 16)
-	if err != nil {
-		return 0
-	}
-	return time.Duration(seconds) * time.Second
 }

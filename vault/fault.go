@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/api"
 
@@ -23,15 +22,6 @@ const system = "vault"
 // errUnreadable stands for an answer that is not what Vault sends.
 var errUnreadable = errors.New("the answer could not be read")
 
-// answeredError is a refusal with what its headers said.
-type answeredError struct {
-	cause      error
-	retryAfter time.Duration
-}
-
-func (e *answeredError) Error() string { return e.cause.Error() }
-func (e *answeredError) Unwrap() error { return e.cause }
-
 // classify says what a failed request means for the next attempt. connected is
 // false when no connection was ever had, so that nothing can have been sent.
 // It is the only place where a class is chosen for an answer of Vault.
@@ -40,14 +30,14 @@ func classify(k call, connected bool, err error) *credential.Fault {
 	var refused *api.ResponseError
 	if errors.As(err, &refused) {
 		f.Err = errors.New(statusText(refused, k.hide))
-		var answered *answeredError
-		if errors.As(err, &answered) {
-			f.RetryAfter = answered.retryAfter
-		}
 		classifyStatus(f, k, refused)
 		return f
 	}
 
+	var unanswered *url.Error
+	if connected && !errors.As(err, &unanswered) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		err = errUnreadable // cut in the middle, or not Vault's; the cause could quote it
+	}
 	f.Silent = true
 	f.Err = transportError{text: short(hide(innermost(err).Error(), k.hide)), cause: err}
 	f.Class = credential.ClassRetryable

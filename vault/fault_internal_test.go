@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,7 +24,7 @@ func TestEveryFailureHasOneClass(t *testing.T) {
 	again := call{what: "destroy x", method: http.MethodPut, path: "secret/destroy/x", need: `"update"`, repeatable: true}
 	login := call{what: "log in", method: http.MethodPut, repeatable: true, login: true}
 	refused := func(status int, texts ...string) error {
-		return &answeredError{cause: &api.ResponseError{StatusCode: status, Errors: texts}, retryAfter: 7 * time.Second}
+		return &api.ResponseError{StatusCode: status, Errors: texts}
 	}
 	raw := func(status int) error {
 		return &api.ResponseError{StatusCode: status, RawError: true, Errors: []string{"<html>Vault is sealed</html>"}}
@@ -66,6 +67,8 @@ func TestEveryFailureHasOneClass(t *testing.T) {
 		{"cut, write", write, true, cut, unknown, true},
 		{"cut, write that may be repeated", again, true, cut, retryable, true},
 		{"an answer that is not Vault's, write", write, true, errUnreadable, unknown, true},
+		{"an answer cut in the middle, write", write, true, io.ErrUnexpectedEOF, unknown, true},
+		{"an answer cut in the middle, read", read, true, io.ErrUnexpectedEOF, retryable, true},
 		{"out of time, write", write, true, context.DeadlineExceeded, unknown, true},
 		{"a stranger's certificate", write, false, &url.Error{Op: "Put", Err: x509.HostnameError{Certificate: new(x509.Certificate), Host: "v"}}, retryable, true},
 	}
@@ -80,9 +83,6 @@ func TestEveryFailureHasOneClass(t *testing.T) {
 		if strings.Contains(f.Error(), "html") || strings.Contains(f.Error(), "http://vault") || strings.ContainsAny(f.Error(), "\n\t") {
 			t.Errorf("%s: the text is not clean: %q", test.what, f.Error())
 		}
-	}
-	if f := classify(read, true, refused(429, "wait")); f.RetryAfter != 7*time.Second {
-		t.Errorf("RetryAfter is %v", f.RetryAfter)
 	}
 	if f := classify(write, true, refused(403, "permission denied")); !strings.Contains(f.Hint, `"update" on secret/data/x`) {
 		t.Errorf("a denial names no capability: %s", f.Hint)

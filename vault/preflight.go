@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hashicorp/vault/api"
-
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
@@ -47,10 +45,6 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	err := c.attempt(ctx, k, func(ctx context.Context) error {
 		resp, err := c.health.Sys().HealthWithContext(ctx)
 		if err != nil {
-			var refused *api.ResponseError
-			if ctx.Err() == nil && !errors.As(err, &refused) && innermost(err) == err { //nolint:errorlint // identity is meant
-				return errUnreadable // it was answered, but not by Vault
-			}
 			return err
 		}
 		h = Health{

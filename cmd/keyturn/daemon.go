@@ -11,6 +11,7 @@ import (
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/logkey"
 	"github.com/keyturn/keyturn/rotator/schedule"
 	"github.com/keyturn/keyturn/vault"
 )
@@ -120,7 +121,7 @@ func (d *daemon) loggedIn(state vault.LoginState) {
 		return
 	}
 	d.status.set("vault", state.Err.Error())
-	d.logger.Warn("waiting for Vault", zap.Int("attempt", state.Attempt), zap.Error(state.Err))
+	d.logger.Warn("waiting for Vault", zap.Int(logkey.Attempt, state.Attempt), zap.Error(state.Err))
 }
 
 const healthEvery = 5 * time.Second
@@ -160,7 +161,7 @@ func (d *daemon) watchIssuers(ctx context.Context) error {
 				if skew.Abs() > bound && wallClock().Sub(warned[name+"/clock"]) > time.Minute {
 					warned[name+"/clock"] = wallClock()
 					d.logger.Error("this clock and the issuer's differ too much; no old key is invalidated until they agree",
-						zap.String("issuer", name), zap.Duration("skew", skew), zap.Duration("bound", bound))
+						zap.String(logkey.Issuer, name), zap.Duration(logkey.Skew, skew), zap.Duration(logkey.Bound, bound))
 				}
 			}
 		}
@@ -176,7 +177,7 @@ func (d *daemon) watchIssuers(ctx context.Context) error {
 			d.metrics.manager.WithLabelValues(name).Set(float64(expires.Unix()))
 			if left := expires.Sub(wallClock()); left < managerWarning {
 				d.logger.Error("the API key that manages this issuer expires; nothing else renews it",
-					zap.String("issuer", name), zap.Time("expires", expires), zap.Duration("left", left))
+					zap.String(logkey.Issuer, name), zap.Time(logkey.Expires, expires), zap.Duration(logkey.Left, left))
 			}
 		}
 	})

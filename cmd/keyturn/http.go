@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn/rotator/logkey"
 )
 
 // status is what /readyz says: part → what is wrong with it; "" = nothing.
@@ -65,7 +67,7 @@ func serveHTTP(ctx context.Context, address string, registry *prometheus.Registr
 	if err != nil {
 		return fmt.Errorf("daemon.http: %w (try: another address, or 127.0.0.1:0 for any free port)", err)
 	}
-	logger.Info("metrics and health", zap.String("address", "http://"+listener.Addr().String()))
+	logger.Info("metrics and health", zap.String(logkey.Address, "http://"+listener.Addr().String()))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

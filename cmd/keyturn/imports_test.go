@@ -20,9 +20,9 @@ func TestImportsPointInward(t *testing.T) {
 		{"rotator/credential", nil},
 		{"rotator/arcgis/emulator", []string{"rotator/arcgis/emulator"}},
 		{"rotator/arcgis", []string{"rotator/credential", "rotator/arcgis"}},
-		{"rotator/schedule", []string{"rotator/credential"}},
-		{"rotator/control", []string{"rotator/credential"}},
-		{"rotator/engine", []string{"rotator/credential"}},
+		{"rotator/schedule", []string{"rotator/credential", "rotator/logkey"}},
+		{"rotator/control", []string{"rotator/credential", "rotator/logkey"}},
+		{"rotator/engine", []string{"rotator/credential", "rotator/logkey"}},
 		{"publisher", []string{"rotator/credential", "publisher"}},
 		{"vault", []string{"rotator/credential", "vault"}},
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/engine"
+	"github.com/keyturn/keyturn/rotator/logkey"
 	"github.com/keyturn/keyturn/rotator/schedule"
 	"github.com/keyturn/keyturn/vault"
 )
@@ -73,7 +74,7 @@ func serve(ctx context.Context, c *config.Config, calendar *schedule.Calendar, l
 		Pass: d.pass, Lanes: lanes(c), Now: wallClock, Logger: logger,
 	})
 	d.metrics = newMetrics(d.scheduler.Lag, d.scheduler.Len)
-	logger.Info("keyturn starts", zap.String("version", version), zap.String("daemon", d.id), zap.String("config", c.Path), zap.String("digest", c.Digest()))
+	logger.Info("keyturn starts", zap.String(logkey.Version, version), zap.String(logkey.Daemon, d.id), zap.String(logkey.Config, c.Path), zap.String(logkey.Digest, c.Digest()))
 	for _, warning := range c.Warnings() {
 		logger.Warn("configuration: " + warning)
 	}
@@ -160,7 +161,7 @@ func (d *daemon) run(ctx context.Context, group *group, ready func()) error {
 		Limits: limits(d.config),
 		Started: func() {
 			d.status.set("record", "")
-			d.logger.Info("keyturn is ready", zap.Int("credentials", d.scheduler.Len()))
+			d.logger.Info("keyturn is ready", zap.Int(logkey.Credentials, d.scheduler.Len()))
 			if ready != nil {
 				ready()
 			}
@@ -184,7 +185,7 @@ func (d *daemon) awaitNATS(ctx context.Context, conn *nats.Conn) error {
 	for !conn.IsConnected() {
 		if !said {
 			said = true
-			d.logger.Warn("waiting for NATS", zap.String("url", d.config.NATS.URL), zap.Error(conn.LastError()))
+			d.logger.Warn("waiting for NATS", zap.String(logkey.URL, d.config.NATS.URL), zap.Error(conn.LastError()))
 		}
 		select {
 		case <-ctx.Done():
@@ -214,7 +215,7 @@ func (d *daemon) open(ctx context.Context, conn *nats.Conn) error {
 		record, err := openRecord(ctx, d.config, conn, publisher.Config{
 			Signer: signer,
 			OnBad: func(subject string, sequence uint64, err error) {
-				d.logger.Error("an event cannot be read; the others go on", zap.String("subject", subject), zap.Uint64("sequence", sequence), zap.Error(err))
+				d.logger.Error("an event cannot be read; the others go on", zap.String(logkey.Subject, subject), zap.Uint64(logkey.Sequence, sequence), zap.Error(err))
 			},
 			OnRetry: func(err error) { d.logger.Warn("the watch of the record is opened again", zap.Error(err)) },
 		})

@@ -245,6 +245,20 @@ func TestTwoDaemonsRotateOnce(t *testing.T) {
 		l := listing(t, env)
 		return l["demo/web"].Generation >= 3 && l["demo/mobile"].Generation >= 3
 	})
+	_, metrics := get(t, health+"/metrics")
+	for _, name := range []string{
+		"keyturn_rotations_total", "keyturn_step_duration_seconds", "keyturn_next_expiry_seconds", "keyturn_schedule_lag_seconds",
+		"keyturn_call_duration_seconds", "keyturn_events_appended_total",
+	} {
+		if !strings.Contains(metrics, name) {
+			t.Errorf("/metrics lacks %s", name)
+		}
+	}
+	for _, secret := range []string{"AAPT", value(env, "VAULT_TOKEN"), value(env, "KEYTURN_PORTAL_PASSWORD")} {
+		if strings.Contains(metrics, secret) || strings.Contains(second.output.String(), secret) {
+			t.Errorf("metrics or log hold a secret")
+		}
+	}
 	second.signal(syscall.SIGTERM)
 	if code := second.wait(t, 20*time.Second); code != 0 {
 		t.Errorf("exit %d after SIGTERM, want 0", code)

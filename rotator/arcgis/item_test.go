@@ -232,7 +232,8 @@ func TestAbsenceNeedsTwoWitnesses(t *testing.T) {
 		"denied":      {`{"error":{"code":403,"messageCode":"GWM_0003","message":"You do not have permissions.","details":[]}}`, credential.ClassDenied},
 		"no token":    {`{"error":{"code":499,"messageCode":"GWM_0003","message":"Token Required"}}`, credential.ClassDenied},
 		"garbage":     {`<html>`, credential.ClassRetryable},
-		"another one": {`{"itemId":"i","client_id":"c","client_secret":"s"}`, credential.ClassNotFound},
+		"it is there": {`{"itemId":"i","client_id":"c","client_secret":"s"}`, credential.ClassRetryable},
+		"no user":     {`{"error":{"code":400,"messageCode":"COM_0018","message":"User does not exist or is inaccessible."}}`, credential.ClassPermanent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := fake(t, func(w http.ResponseWriter, r *http.Request) {

@@ -155,8 +155,8 @@ func rejected(err error) bool {
 // scrub takes what was sent in confidence out of a message that echoes it.
 func scrub(r request, message string) string {
 	hide := func(value string) {
-		for _, echo := range []string{value, printable(value), url.QueryEscape(value), url.PathEscape(value), html.EscapeString(value)} {
-			if echo != "" {
+		for _, echo := range []string{value, url.QueryEscape(value), url.PathEscape(value), html.EscapeString(value)} {
+			if echo = printable(echo); echo != "" { // as the message is
 				message = strings.ReplaceAll(message, echo, "[redacted]")
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/logkey"
 )
 
 // Commander decides and appends. The engine is one.
@@ -120,12 +121,12 @@ func (s *Service) handler(ctx context.Context, name string, handle func(context.
 			} else {
 				code, text := refusal(err)
 				if code == CodeUnavailable {
-					s.config.Logger.Warn("request failed", zap.String("endpoint", name), zap.Error(err))
+					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, name), zap.Error(err))
 				}
 				err = request.Error(code, text, nil)
 			}
 			if err != nil {
-				s.config.Logger.Warn("answer not sent", zap.String("endpoint", name), zap.Error(err))
+				s.config.Logger.Warn("answer not sent", zap.String(logkey.Endpoint, name), zap.Error(err))
 			}
 		}()
 	})

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/logkey"
 )
 
 // Config is what an Engine needs.
@@ -298,9 +299,9 @@ func (e *Engine) failed(ctx context.Context, w *work, step credential.Step, caus
 	}
 	wait := max(after, backoff(w.state.Spec.Policy, class, attempts, rand.Float64()))
 	e.config.Logger.Warn("step failed",
-		zap.String("credential", string(w.name)), zap.String("step", string(step.Kind)),
-		zap.String("class", string(class)), zap.Int("attempt", attempts),
-		zap.Duration("retry_in", wait), zap.Error(cause))
+		zap.String(logkey.Credential, string(w.name)), zap.String(logkey.Step, string(step.Kind)),
+		zap.String(logkey.Class, string(class)), zap.Int(logkey.Attempt, attempts),
+		zap.Duration(logkey.RetryIn, wait), zap.Error(cause))
 	return credential.StepFailed{
 		Step: step.Kind, Class: class, Message: cause.Error(), Silent: silent,
 		Answered: w.claim != nil && !w.unanswered, Wait: wait,

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn/rotator/logkey"
 )
 
 // lane is the queue of one issuer, and its workers.
@@ -135,13 +137,13 @@ func (f *failing) note(logger *zap.Logger, now time.Time, it *item, delay time.D
 	}
 	f.logged = now
 	logger.Error("the record cannot be read or written; nothing is lost, passes are tried again",
-		zap.String("credential", string(it.name)), zap.Int("failed_passes", f.passes),
-		zap.Time("since", f.since), zap.Duration("retry_in", delay), zap.Error(err))
+		zap.String(logkey.Credential, string(it.name)), zap.Int(logkey.FailedPasses, f.passes),
+		zap.Time(logkey.Since, f.since), zap.Duration(logkey.RetryIn, delay), zap.Error(err))
 }
 
 func (f *failing) clear(logger *zap.Logger) {
 	if f.passes > 0 {
-		logger.Info("the record can be read and written again", zap.Int("failed_passes", f.passes), zap.Time("since", f.since))
+		logger.Info("the record can be read and written again", zap.Int(logkey.FailedPasses, f.passes), zap.Time(logkey.Since, f.since))
 		*f = failing{}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/logkey"
 )
 
 // Lister is an issuer that lists its keys by expiry.
@@ -66,7 +67,7 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	for name, issuer := range s.Issuers {
 		keys, err := issuer.Expiring(ctx, horizon)
 		if err != nil {
-			s.Logger.Warn("the issuer's own list of keys could not be read", zap.String("issuer", name), zap.Error(err))
+			s.Logger.Warn("the issuer's own list of keys could not be read", zap.String(logkey.Issuer, name), zap.Error(err))
 			continue
 		}
 		said[name] = make(map[credential.SeatID]time.Time, len(keys))
