@@ -297,6 +297,8 @@ func (e *Engine) failed(ctx context.Context, w *work, step credential.Step, caus
 	if w.state.Failure != nil {
 		attempts += w.state.Failure.Attempts
 	}
+	// an issuer that asks for an hour gets it, but not more than a key can spare
+	after = min(after, w.state.Spec.Policy.RotateBefore.Std()/8)
 	wait := max(after, backoff(w.state.Spec.Policy, class, attempts, rand.Float64()))
 	e.config.Logger.Warn("step failed",
 		zap.String(logkey.Credential, string(w.name)), zap.String(logkey.Step, string(step.Kind)),
