@@ -146,7 +146,7 @@ func printable(texts ...string) string {
 	const enough, longest = 2, 64
 	var parts []string
 	for _, text := range texts {
-		words := strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
+		words := strings.FieldsFunc(strings.ToValidUTF8(text, "?"), func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
 		for i, word := range words {
 			if len(word) > longest {
 				words[i] = "[…]"

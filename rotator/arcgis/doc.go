@@ -38,6 +38,7 @@
 //
 // Each is a credential.Fault; its text never holds a body of the portal.
 // A call that was not sent, or was definitely refused, changed nothing. One that
-// changes something and was sent without a readable answer is outcome-unknown.
+// changes something and was sent without a readable answer, or was refused without a
+// code, is outcome-unknown.
 // Nothing is retried here but a call with a renewed token.
 package arcgis

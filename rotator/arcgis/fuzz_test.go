@@ -36,7 +36,7 @@ func FuzzDecodeFailure(f *testing.F) {
 		{200, "", `{"success":false}`},
 		{400, "", `{"error":"invalid_client","error_description":"x"}`},
 		{403, "60", ``}, {429, "Wed, 21 Oct 2026 07:28:00 GMT", `{"error":{"code":498}}`}, {403, "-5", `{"error":{"code":403,"message":"Retry after 60 seconds"}}`},
-		{502, "99999999999999999999", `<html>`}, {302, "", ``}, {401, "", `<html>`}, {200, "", `{"access_token":"AA`}, {200, "", `[]`},
+		{502, "99999999999999999999", `<html>`}, {302, "", ``}, {328, "0", "//\xc7"}, {302, "", "https://user:password@elsewhere.example/?token=" + token}, {401, "", `<html>`}, {200, "", `{"access_token":"AA`}, {200, "", `[]`},
 		{200, "", "{\"access_token\":\x00\xff\xfe]]"}, {500, "", `{"error":{"error":{"error":1}}}`}, {200, "", `{"error":{"code":1e400}}`},
 	} {
 		f.Add(seed.status, seed.retryAfter, seed.body)

@@ -91,7 +91,7 @@ func retryAfter(header http.Header, now time.Time) time.Duration {
 func (p *Portal) redirected(r request, answer *http.Response) error {
 	to := "elsewhere"
 	if target, err := url.Parse(answer.Header.Get("Location")); err == nil && target.Host != "" {
-		to = "to " + printable(target.Scheme+"://"+target.Host)
+		to = "to " + printable(strings.TrimPrefix(target.Scheme+"://"+target.Host, "://"))
 	}
 	return p.fault(r, credential.ClassRetryable, fmt.Errorf("the portal redirects %s (HTTP status %d)", to, answer.StatusCode),
 		"set the issuer's url to where the portal really is")

@@ -65,15 +65,23 @@ func TestAnswersThatAreNoneAreClearAndRetryableForReads(t *testing.T) {
 }
 
 func TestHugeAnswerIsNotRead(t *testing.T) {
+	const page, all = 1 << 20, 128
+	written := make(chan int, 1)
 	p := fake(t, func(w http.ResponseWriter, _ *http.Request) {
-		page := []byte(strings.Repeat(" ", 1<<20))
-		for range 64 {
-			if _, err := w.Write(page); err != nil {
-				return
+		text := []byte(strings.Repeat(" ", page))
+		n := 0
+		for n < all {
+			if _, err := w.Write(text); err != nil {
+				break
 			}
+			n++
 		}
+		written <- n
 	})
 	fault(t, p.Check(t.Context()), credential.ClassRetryable, "more than 8 MiB")
+	if n := <-written; n == all { // some of it stands in buffers between
+		t.Errorf("%d MiB were read", n)
+	}
 }
 
 func TestThrottlingIsToldFromDenial(t *testing.T) {
@@ -83,6 +91,7 @@ func TestThrottlingIsToldFromDenial(t *testing.T) {
 	}{
 		"HTTP 403":                  {emulator.Knobs{ThrottleRequests: 5}, time.Minute},
 		"HTTP 429 with Retry-After": {emulator.Knobs{ThrottleRequests: 5, ThrottleStatus: 429, ThrottleRetryAfter: 17 * time.Second}, 17 * time.Second},
+		"HTTP 403 with Retry-After": {emulator.Knobs{ThrottleRequests: 5, ThrottleRetryAfter: 23 * time.Second}, 23 * time.Second},
 		"code 429 in the body":      {emulator.Knobs{ThrottleRequests: 5, ThrottleStatus: 200}, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,7 +32,7 @@ func decide(s State, c Command, v View) (fact Fact, actor, request string, err e
 		fact, err = requestRotation(s, c, v)
 		return fact, c.Actor, c.ID, err
 	case PutHold:
-		return Held{Hold{Actor: c.Actor, Reason: c.Reason, Since: v.Now.UTC(), Until: c.Until}}, c.Actor, "", nil
+		return Held{Hold{Actor: c.Actor, Reason: c.Reason, Since: v.Now.UTC(), Until: c.Until.UTC()}}, c.Actor, "", nil
 	case Release:
 		if s.Hold == nil {
 			err = ErrNothing
@@ -42,7 +42,7 @@ func decide(s State, c Command, v View) (fact Fact, actor, request string, err e
 		fact, err = acknowledge(s, c)
 		return fact, c.Consumer, "", err
 	case Tell:
-		fact, err = tell(s, c)
+		fact, err = tell(s, c, v)
 	case Begin:
 		if s.Requested != nil && c.Reason == ReasonRequested {
 			actor, request = s.Requested.Actor, s.Requested.ID
@@ -94,8 +94,8 @@ func requestRotation(s State, c RequestRotation, v View) (Fact, error) {
 	if making && !c.Now {
 		return nil, fmt.Errorf("%w: rotation %s is already under way", ErrNothing, s.Rotation.ID)
 	}
-	if s.Requested != nil && s.Requested.ID == c.ID {
-		return nil, ErrNothing
+	if s.Asked == c.ID {
+		return nil, ErrNothing // the same request again, pending or done
 	}
 	return Updated{Request: &Request{ID: c.ID, Actor: c.Actor, Reason: c.Reason, Now: c.Now, At: v.Now.UTC()}}, nil
 }
@@ -115,9 +115,9 @@ func acknowledge(s State, c Acknowledge) (Fact, error) {
 	return Acknowledged(c), nil
 }
 
-func tell(s State, c Tell) (Fact, error) {
+func tell(s State, c Tell, v View) (Fact, error) {
 	primary, ok := s.Primary()
-	if !ok || rank(c.Level) <= rank(s.Notice) {
+	if !ok || rank(c.Level) <= rank(s.Notice) || rank(c.Level) > rank(levelAt(s, v.IssuerNow())) {
 		return nil, ErrStale
 	}
 	if c.Level == LevelExpired {
@@ -250,6 +250,9 @@ func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 	if r == nil || r.Phase != PhaseReady || !ok || candidate.Proven.IsZero() || candidate.Claimed || candidate.Fingerprint != c.Fingerprint {
 		return nil, ErrStale
 	}
+	if candidate.expired(v.IssuerNow()) {
+		return nil, fmt.Errorf("%w: the new key has expired", ErrStale)
+	}
 	promoted := Promoted{
 		Seat: candidate.SeatID, Fingerprint: c.Fingerprint, Expires: candidate.Expires, Version: c.Version,
 		Due: s.Spec.Policy.DueAt(s.Name, s.Generation+1, v.Now, candidate.Expires, v.Calendar).UTC(),
@@ -280,8 +283,8 @@ func claimRevoke(s State, c ClaimRevoke, v View) (Fact, error) {
 
 func keyInvalidated(s State, c KeyInvalidated, v View) (Fact, error) {
 	seat, ok := s.Seat(c.Seat)
-	if !ok || seat.Role == RolePrimary {
-		return nil, ErrStale
+	if !ok || seat.Role == RolePrimary || seat.Role == RoleCandidate {
+		return nil, ErrStale // a candidate is given up first
 	}
 	invalidated := Invalidated{
 		Seat: c.Seat, Fingerprint: seat.Fingerprint, How: c.How, Version: c.Version, Destroyed: c.Destroyed,
@@ -294,9 +297,11 @@ func keyInvalidated(s State, c KeyInvalidated, v View) (Fact, error) {
 		}
 		invalidated.Closed = claim.ID
 	case HowExpired:
-		if seat.Expires.IsZero() || v.IssuerNow().Before(seat.Expires) {
+		if !seat.expired(v.IssuerNow()) {
 			return nil, fmt.Errorf("%w: the key on %s has not expired", ErrStale, c.Seat)
 		}
+	default:
+		return nil, fmt.Errorf("%w: a key does not die by %q", ErrStale, c.How)
 	}
 	return invalidated, nil
 }

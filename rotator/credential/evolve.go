@@ -13,6 +13,7 @@ func Evolve(s State, e Event) State {
 		s.Status, s.Spec = StatusRegistered, f.Spec
 	case Updated:
 		s.update(f)
+		s.lower(e)
 	case Held:
 		hold := f.Hold
 		s.Hold = &hold
@@ -46,8 +47,17 @@ func Evolve(s State, e Event) State {
 		s.Notice = LevelExpired
 	case Drifted:
 		s.drift(f)
+		s.lower(e)
 	}
 	return s
+}
+
+// lower takes the notice back when the expiry or the lead time has changed, so
+// that the levels of the new one are told.
+func (s *State) lower(e Event) {
+	if level := levelAt(*s, e.At); rank(level) < rank(s.Notice) {
+		s.Notice = level
+	}
 }
 
 func (s *State) update(f Updated) {
@@ -61,7 +71,7 @@ func (s *State) update(f Updated) {
 		return
 	}
 	request := *f.Request
-	s.Requested = &request
+	s.Requested, s.Asked = &request, request.ID
 	// An operator who asks for a rotation has seen what was found.
 	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool {
 		if d.Kind == FindingVaultChanged || d.Kind == FindingVaultMissing {
@@ -204,7 +214,9 @@ func (s *State) drift(f Drifted) {
 		s.Drift = append(s.Drift, f.Finding)
 	}
 	if f.Expires.IsZero() {
-		s.forget(f.Finding)
+		if !f.Healed {
+			s.forget(f.Finding)
+		}
 		return
 	}
 	for i, seat := range s.Seats {
@@ -220,7 +232,8 @@ func (s *State) drift(f Drifted) {
 }
 
 // forget takes a seat off the list on which an unknown key was found before
-// anything was generated: it is not ours, so it is not ours to revoke.
+// anything was generated: it is not ours, so it is not ours to revoke. The claim
+// of who found it was not used, and nobody would come to close it.
 func (s *State) forget(f Finding) {
 	if f.Kind != FindingUnknownKey {
 		return
@@ -228,6 +241,7 @@ func (s *State) forget(f Finding) {
 	s.Seats = slices.DeleteFunc(s.Seats, func(seat Seat) bool {
 		return seat.SeatID == f.Seat && seat.Fingerprint == "" && seat.Role == RoleCandidate
 	})
+	s.Claims = slices.DeleteFunc(s.Claims, func(c Claim) bool { return c.Seat == f.Seat && c.Op == OpGenerate })
 	if s.Rotation != nil {
 		s.Rotation.NewItem, s.Rotation.Phase, s.Rotation.Target = true, PhaseItem, SeatID{Slot: 1}
 	}

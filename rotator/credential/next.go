@@ -240,6 +240,9 @@ func ready(s State, v View) (Step, bool) {
 	if candidate.Claimed {
 		return Step{Kind: StepResume, Reason: ReasonTakeOver, Seat: candidate.SeatID, Why: "the candidate may have been killed"}, true
 	}
+	if candidate.expired(v.IssuerNow()) {
+		return Step{Kind: StepAbandon, Reason: ReasonKeyExpired, Why: "the new key expired before it was promoted"}, true
+	}
 	if step, ok := blocked(s, v); ok {
 		return step, true
 	}

@@ -47,7 +47,7 @@ func (s State) overtaken(v View) (reason Reason, why string, ok bool) {
 
 // retire says what stands in the way of the end of one seat, if anything does.
 func retire(s State, v View, seat Seat) Step {
-	if !seat.Expires.IsZero() && !v.IssuerNow().Before(seat.Expires) {
+	if seat.expired(v.IssuerNow()) {
 		return Step{Kind: StepExpire, Reason: ReasonKeyExpired, Seat: seat.SeatID, Why: "the old key has expired"}
 	}
 	ends := seat.Expires // where a wait has no other end, the key's own expiry ends it

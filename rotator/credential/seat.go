@@ -46,6 +46,11 @@ type Seat struct {
 	Claimed bool `json:"claimed,omitempty"`
 }
 
+// expired reports whether the key has ended by itself.
+func (s Seat) expired(issuerNow time.Time) bool {
+	return !s.Expires.IsZero() && !issuerNow.Before(s.Expires)
+}
+
 // Operation is a kind of call that changes the issuer.
 type Operation string
 

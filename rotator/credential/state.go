@@ -29,8 +29,10 @@ type State struct {
 	Due time.Time `json:"due,omitzero"`
 	// Requested is an operator's wish to rotate; nil = none.
 	Requested *Request `json:"requested,omitempty"`
-	Vault     Vault    `json:"vault"`
-	Hold      *Hold    `json:"hold,omitempty"`
+	// Asked is the id of the last request, so that one sent again counts once.
+	Asked string `json:"asked,omitempty"`
+	Vault Vault  `json:"vault"`
+	Hold  *Hold  `json:"hold,omitempty"`
 	// Failure is the memory of failed attempts; nil = none since the last success.
 	Failure *Failure `json:"failure,omitempty"`
 	// Notice is the last level told of the primary's expiry.

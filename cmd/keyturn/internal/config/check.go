@@ -146,6 +146,8 @@ func (k *checker) natsURL(path, text string) {
 		k.Addf(path, "carries a login: give user and password, or token, instead")
 	case !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
 		k.Addf(path, "%q is not a scheme of NATS: want nats, tls, ws or wss", u.Scheme)
+	case u.Port() != "" && !portNumber(u.Port()):
+		k.Addf(path, "%s is not a port", u.Port())
 	}
 }
 

@@ -93,8 +93,11 @@ func TestErrors(t *testing.T) {
 		{"two documents", password, password + "\n---\na: b", "c.yaml: want one YAML document, not 2"},
 		{"no document", sound, "# nothing\n", "c.yaml: want one YAML document, not 0"},
 		{"broken YAML", password, "    password: 'hunter2", "c.yaml:13:15: could not find end character of single-quoted text"},
-		{"a tab", password, "\tpassword: hunter2", "c.yaml:13:1: found character '\t' that cannot start any token"},
-		{"an alias to nowhere", "prod", "*prod", "c.yaml:1:15: installation: *prod: there is no anchor &prod"},
+		{"a tab", password, "\tpassword: hunter2", "c.yaml:13:1: found character '\\t' that cannot start any token"},
+		{"a secret that looks like an alias", password, "    password: {value: *hunter2}", "c.yaml:13:23: issuers.example.password.value: an alias for which there is no anchor: put the value in quotes if it is text"},
+		{"a secret that looks like a block", password, "    password:\n      value: |hunter2", "c.yaml:14:14: nothing may follow | or > on its line: put the value in quotes if it is text"},
+		{"a secret that looks like a tag", password, "    password:\n      value: !hunter2 x", "c.yaml:14:14: issuers.example.password.value: YAML tags such as !!str are not supported: put the value in quotes if it is text"},
+		{"an alias to nowhere", "prod", "*prod", "c.yaml:1:15: installation: an alias for which there is no anchor: put the value in quotes if it is text"},
 		{"a YAML tag", "prod", "!!str 1", "c.yaml:1:15: installation: YAML tags such as !!str are not supported: put the value in quotes if it is text"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

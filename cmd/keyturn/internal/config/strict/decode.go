@@ -60,10 +60,9 @@ func (d *Document) follow(n ast.Node) (ast.Node, string) {
 		case *ast.AnchorNode:
 			n = node.Value
 		case *ast.AliasNode:
-			name := node.Value.GetToken().Value
-			target, ok := d.anchors[name]
-			if !ok {
-				return nil, fmt.Sprintf("*%s: there is no anchor &%s", name, name)
+			target, ok := d.anchors[node.Value.GetToken().Value]
+			if !ok { // not named: it may be a secret that begins with a star
+				return nil, "an alias for which there is no anchor: put the value in quotes if it is text"
 			}
 			n = target
 		case *ast.TagNode:

@@ -111,7 +111,7 @@ func parse(file string, part section) (doc *Document, problem *Problem) {
 		p := &Problem{Pos: first, Message: "this document cannot be read as YAML"}
 		var located yaml.Error
 		if errors.As(err, &located) { // its Error quotes the file, its message does not
-			p.Message = located.GetMessage()
+			p.Message = unquoted(located.GetMessage())
 			if t := located.GetToken(); t != nil {
 				p.Pos = position(file, part.line, t)
 			}
@@ -125,6 +125,18 @@ func parse(file string, part section) (doc *Document, problem *Problem) {
 	doc.budget = 1000 + 10*len(tokens)
 	ast.Walk(anchors(doc.anchors), doc.root)
 	return doc, nil
+}
+
+// unquoted is a message of the parser without what it quotes from the file,
+// which may be a secret. One character that it names is kept.
+func unquoted(message string) string {
+	if strings.HasPrefix(message, "invalid header option") { // it quotes the rest of the line
+		return "nothing may follow | or > on its line: put the value in quotes if it is text"
+	}
+	if strings.Contains(message, `"`) {
+		return "this cannot be read as YAML: put the value in quotes if it is text"
+	}
+	return message
 }
 
 // blank reports whether a document has nothing but comments.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -41,7 +42,21 @@ func (p *Problem) Error() string {
 	if p.Path != "" {
 		text += p.Path + ": "
 	}
-	return text + p.Message
+	return printable(text + p.Message)
+}
+
+// printable escapes what could move the cursor of a terminal or add a line: a
+// field's name may hold anything.
+func printable(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
 }
 
 // Problems are all that is wrong with a file, in the order of its lines.
