@@ -29,6 +29,16 @@ var (
 type checker struct {
 	*strict.Report
 	calendar credential.Calendar
+	filled   map[string]string // field → the variable of the environment that it comes from
+}
+
+// Addf adds a problem with a field; one that does not stand in the file says
+// where it comes from.
+func (k *checker) Addf(path, format string, args ...any) {
+	if variable := k.filled[path]; variable != "" {
+		format = "from " + variable + ": " + format
+	}
+	k.Report.Addf(path, format, args...)
 }
 
 // config checks all of it. The rules that cross fields:
@@ -107,6 +117,8 @@ func (k *checker) addresses(n *NATS) {
 		switch host, port, err := net.SplitHostPort(e.Listen); {
 		case err != nil || !portNumber(port):
 			k.Addf("nats.embedded.listen", "%q is not an address: want host:port such as %s", e.Listen, DefaultListen)
+		case strings.Trim(port, "0") == "":
+			k.Addf("nats.embedded.listen", "%q has no fixed port: other processes look for it there", e.Listen)
 		case !loopback(host):
 			k.Addf("nats.embedded.listen", "%q is not on the loopback: the embedded server is for a single node; for more, run a NATS server and give its url", e.Listen)
 		}
@@ -159,6 +171,11 @@ func (k *checker) vault(v Vault) {
 	}
 	k.vaultPath("vault.mount", v.Mount)
 	k.vaultPath("vault.prefix", v.Prefix)
+	for _, way := range []string{"token", "approle", "kubernetes"} {
+		if k.Hollow("vault.login." + way) {
+			k.Addf("vault.login."+way, "empty: fill it in, or leave it out for the variable VAULT_TOKEN")
+		}
+	}
 	var ways []string
 	if t := v.Login.Token; t != nil {
 		ways = append(ways, "token")
@@ -235,7 +252,9 @@ func (k *checker) issuer(path string, i Issuer) {
 	}
 	k.between(path+".min_lifetime", i.MinLifetime.Value, time.Second, credential.MaxLifetime)
 	k.between(path+".timeout", i.Timeout.Value, 100*time.Millisecond, 10*time.Minute)
-	k.between(path+".max_clock_skew", i.MaxClockSkew.Value, time.Second, 24*time.Hour)
+	if k.Given(path + ".max_clock_skew") { // else it is the daemon's
+		k.between(path+".max_clock_skew", i.MaxClockSkew.Value, time.Second, 24*time.Hour)
+	}
 	k.tls(path+".tls", i.TLS)
 }
 

@@ -80,7 +80,7 @@ func TestNoSecretIsShownWhicheverWayItIsPrinted(t *testing.T) {
 			}
 			shown += string(text) + string(other)
 		}
-		for _, form := range []string{marker, fmt.Sprintf("%x", marker), fmt.Sprintf("%X", marker), fmt.Sprint([]byte(marker))} {
+		for _, form := range []string{marker, fmt.Sprintf("%x", marker), fmt.Sprintf("%X", marker), fmt.Sprint([]byte(marker))} { //nolint:staticcheck // QF1010: the bytes are what is scanned
 			if i := strings.Index(shown, strings.Trim(form, "[]")); i >= 0 {
 				t.Errorf("a secret is shown: …%s…", shown[max(0, i-80):i+len(form)])
 			}

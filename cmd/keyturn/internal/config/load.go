@@ -41,10 +41,10 @@ func parse(path string, data []byte, calendar credential.Calendar, getenv func(s
 	}
 	c := &Config{Path: path}
 	r := docs[0].Decode(c)
-	c.fromEnvironment(getenv)
+	filled := c.fromEnvironment(getenv)
 	c.defaults()
 	c.locate(filepath.Dir(path))
-	(&checker{r, calendar}).config(c)
+	(&checker{r, calendar, filled}).config(c)
 	c.NATS.URLs = nil
 	if err := r.Problems.Err(); err != nil {
 		return nil, err
@@ -53,18 +53,22 @@ func parse(path string, data []byte, calendar credential.Calendar, getenv func(s
 }
 
 // fromEnvironment fills in what users of the tools expect where the file is
-// silent.
-func (c *Config) fromEnvironment(getenv func(string) string) {
-	fill := func(field *string, variable string) {
-		if *field == "" {
-			*field = getenv(variable)
+// silent, and returns what it filled in: field → variable.
+func (c *Config) fromEnvironment(getenv func(string) string) map[string]string {
+	filled := map[string]string{}
+	fill := func(path string, field *string, variable string) {
+		if *field != "" {
+			return
+		}
+		if *field = getenv(variable); *field != "" {
+			filled[path] = variable
 		}
 	}
 	if len(c.NATS.URLs) == 0 && c.NATS.Embedded == nil {
-		fill(&c.NATS.URL, "KEYTURN_NATS_URL")
+		fill("nats.url", &c.NATS.URL, "KEYTURN_NATS_URL")
 	}
-	fill(&c.Vault.Addr, "VAULT_ADDR")
-	fill(&c.Vault.Namespace, "VAULT_NAMESPACE")
+	fill("vault.addr", &c.Vault.Addr, "VAULT_ADDR")
+	fill("vault.namespace", &c.Vault.Namespace, "VAULT_NAMESPACE")
 	if c.Vault.TLS.CA == "" {
 		if ca := getenv("VAULT_CACERT"); ca != "" {
 			if absolute, err := filepath.Abs(ca); err == nil {
@@ -76,6 +80,7 @@ func (c *Config) fromEnvironment(getenv func(string) string) {
 	if l := &c.Vault.Login; l.Token == nil && l.AppRole == nil && l.Kubernetes == nil {
 		l.Token = &Source{Env: "VAULT_TOKEN"}
 	}
+	return filled
 }
 
 // defaults fills in what neither file nor environment says.

@@ -148,6 +148,9 @@ func (dec *decoder) field(e entry, f Field, to reflect.Value, path string) {
 		return
 	}
 	dec.value(e.value, to, path)
+	if f.Required && to.Kind() == reflect.String && to.String() == "" && !null(dec.doc, e.value) && dec.report.Sound(path) {
+		dec.problem(dec.report.Positions[path], path, "empty")
+	}
 	if len(f.Enum) > 0 && to.String() != "" && !slices.Contains(f.Enum, to.String()) {
 		dec.problem(dec.report.Positions[path], path, "%q is not one of %s%s", to.String(), strings.Join(f.Enum, ", "), DidYouMean(to.String(), f.Enum))
 	}

@@ -6,7 +6,7 @@
 // stands in its tags:
 //
 //	yaml:"name"            the field's name in the file
-//	yaml:"name,required"   it must be there
+//	yaml:"name,required"   it must be there, and not be empty text
 //	yaml:"name,named"      a map from names to structs that may also be written
 //	                       as a list; each element then says its "name"
 //	yaml:"name,text"       a Texter that may also be written as plain text

@@ -130,6 +130,16 @@ func (r *Report) Given(path string) bool {
 	return ok
 }
 
+// Hollow reports whether the file has the field but nothing in it.
+func (r *Report) Hollow(path string) bool {
+	for other := range r.Positions {
+		if other != path && within(other, path) {
+			return false
+		}
+	}
+	return r.Given(path)
+}
+
 // Sound reports whether nothing is known to be wrong with the field and what
 // lies in it, so that a rule about its value makes sense.
 func (r *Report) Sound(path string) bool {
