@@ -190,8 +190,36 @@ func (p *process) httpOf(t *testing.T) string {
 	return address
 }
 
-// childrenIn returns the processes that were started on a state directory.
+// childrenIn returns the dev Vaults that were started on a state directory.
 func childrenIn(t *testing.T, dir string) (pids []int) {
+	t.Helper()
+	if _, err := os.Stat("/proc/self/cmdline"); err != nil {
+		return childrenByPS(t, dir)
+	}
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range lines {
+		text, err := os.ReadFile(path)
+		if err != nil || !isDevVault(string(text), dir) {
+			continue // gone meanwhile, somebody else's, or a dead one that was not reaped
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+func isDevVault(command, dir string) bool {
+	return strings.Contains(command, "devvault") && strings.Contains(command, dir)
+}
+
+// childrenByPS is for systems without /proc.
+func childrenByPS(t *testing.T, dir string) (pids []int) {
 	t.Helper()
 	out, err := exec.Command("ps", "-axww", "-o", "pid=,stat=,command=").Output()
 	if err != nil {
@@ -199,7 +227,7 @@ func childrenIn(t *testing.T, dir string) (pids []int) {
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
-		if len(fields) < 3 || strings.HasPrefix(fields[1], "Z") || !strings.Contains(line, "devvault") || !strings.Contains(line, dir) {
+		if len(fields) < 3 || strings.HasPrefix(fields[1], "Z") || !isDevVault(line, dir) {
 			continue
 		}
 		pid, err := strconv.Atoi(fields[0])

@@ -171,11 +171,6 @@ func (k *checker) vault(v Vault) {
 	}
 	k.vaultPath("vault.mount", v.Mount)
 	k.vaultPath("vault.prefix", v.Prefix)
-	for _, way := range []string{"token", "approle", "kubernetes"} {
-		if k.Hollow("vault.login." + way) {
-			k.Addf("vault.login."+way, "empty: fill it in, or leave it out for the variable VAULT_TOKEN")
-		}
-	}
 	var ways []string
 	if t := v.Login.Token; t != nil {
 		ways = append(ways, "token")
@@ -193,6 +188,11 @@ func (k *checker) vault(v Vault) {
 	}
 	if len(ways) > 1 {
 		k.Addf("vault.login."+ways[1], "want one way to log in, not %s", strings.Join(ways, " and "))
+	}
+	for _, way := range []string{"token", "approle", "kubernetes"} {
+		if k.Hollow("vault.login." + way) {
+			k.Addf("vault.login."+way, "empty: fill it in, or leave it out for the variable VAULT_TOKEN")
+		}
 	}
 	k.tls("vault.tls", v.TLS)
 }

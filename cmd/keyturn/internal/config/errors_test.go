@@ -100,21 +100,25 @@ func TestErrors(t *testing.T) {
 		{"an alias to nowhere", "prod", "*prod", "c.yaml:1:15: installation: an alias for which there is no anchor: put the value in quotes if it is text"},
 		{"a YAML tag", "prod", "!!str 1", "c.yaml:1:15: installation: YAML tags such as !!str are not supported: put the value in quotes if it is text"},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			if !strings.Contains(sound, test.old) {
-				t.Fatalf("%q is not in the configuration", test.old)
-			}
-			_, err := parse("c.yaml", []byte(strings.Replace(sound, test.old, test.new, 1)), &schedule.Calendar{}, environment{}.get)
-			if err == nil {
-				t.Fatalf("no error, want %s", test.want)
-			}
-			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
-				t.Error(diff)
-			}
-			if strings.Contains(err.Error(), "hunter2") {
-				t.Error("the error shows the secret")
-			}
-		})
+		t.Run(test.name, func(t *testing.T) { wrong(t, test.old, test.new, test.want) })
+	}
+}
+
+// wrong changes a piece of sound and wants exactly one error.
+func wrong(t *testing.T, old, changed, want string) {
+	t.Helper()
+	if !strings.Contains(sound, old) {
+		t.Fatalf("%q is not in the configuration", old)
+	}
+	_, err := parse("c.yaml", []byte(strings.Replace(sound, old, changed, 1)), &schedule.Calendar{}, environment{}.get)
+	if err == nil {
+		t.Fatalf("no error, want %s", want)
+	}
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Error(diff)
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Error("the error shows the secret")
 	}
 }
 
