@@ -118,9 +118,4 @@ func TestSecretInAnErrorWouldBeNoticed(t *testing.T) {
 	if len(c.leaks()) == 0 {
 		t.Error("a leak is not noticed")
 	}
-	told.mu.Lock()
-	defer told.mu.Unlock()
-	if len(told.secrets) < 2 || len(told.texts) == 0 {
-		t.Skip("no other test has run")
-	}
 }

@@ -39,6 +39,28 @@
 //	           -> before the claim: nothing happened. After it: a successor
 //	              repeats the checks, claims and goes on
 //
+// # Which states exist
+//
+// A credential is unknown or registered. A registered one has no open rotation,
+// or one in exactly one phase:
+//
+//	item   the item is being made          a claim for the item was opened
+//	issue  the key is being made           its seat is the candidate, not proven
+//	ready  the key is in Vault and proven  the candidate waits for gate and window
+//	drain  the key is promoted             other seats wait for their end
+//
+// A rotation leaves drain when only the primary is left on the seat list. Before
+// that it leaves only by being abandoned, which makes its candidate an orphan,
+// or by a rotation that takes its seats over: for new settings, or because the
+// primary is refused or has reached its warning level while a hold or a gate
+// still keeps the drain open.
+//
+// A seat is primary, candidate, draining or orphan. There is at most one primary
+// and, once there was one, always one; at most one candidate, and only before
+// its promotion. A claim is open until it is closed by name or superseded by one
+// that found it over. Hold, failure, request and drift stand beside all this:
+// each stops some steps and moves none.
+//
 // # Invariants
 //
 // I1 What Vault shows as primary works at the issuer at every instant after
@@ -67,5 +89,11 @@
 // Decide refuses with ErrStale (the state has moved on), ErrClaimed (an earlier
 // claim may still be at work), ErrHeld, ErrNothing (already so), ErrUnknown (not
 // registered) or ErrAbsurd (a date that cannot be true). None of these changes
-// anything.
+// anything. What Next asks for, Decide does not refuse in the same view.
+//
+// A step that fails is an event too: its class, how often, and when it is tried
+// again. The claim stays open unless every call under it was answered. A new key
+// that expires before its promotion is given up. A finding about Vault or a
+// missing item stops every step until an operator asks for a rotation; natural
+// expiry and notices go on.
 package credential

@@ -3,6 +3,7 @@ package credential_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -113,6 +114,9 @@ func TestNoKeyExpiresUnderAFaithfulDaemon(t *testing.T) {
 			if primary, ok := l.state.Primary(); !ok || !l.now.Add(l.skew).Before(primary.Expires) {
 				t.Fatalf("no key that works: %+v, rotation %+v", l.state.Seats, l.state.Rotation)
 			}
+			if step := l.next(); refusedPrimary(l.state) && step.Reason != credential.ReasonClaimOpen && step.Reason != credential.ReasonBackoff {
+				t.Fatalf("the refused primary stays: %s (%s), %+v, rotation %+v", step.Kind, step.Reason, l.state.Seats, l.state.Rotation)
+			}
 			if at.IsZero() {
 				t.Fatal("nothing would ever wake this credential")
 			}
@@ -128,8 +132,17 @@ func TestNoKeyExpiresUnderAFaithfulDaemon(t *testing.T) {
 	})
 }
 
+func refusedPrimary(s credential.State) bool {
+	primary, _ := s.Primary()
+	return slices.ContainsFunc(s.Drift, func(d credential.Finding) bool {
+		return d.Kind == credential.FindingKeyRefused && d.Seat == primary.SeatID
+	})
+}
+
 // disturb is what may happen between two passes.
 func disturb(t *rapid.T, l *life, specs [2]credential.Spec) {
+	primary, _ := l.state.Primary()
+	l.skew = rapid.SampledFrom([]time.Duration{l.skew, l.skew, l.skew, 0, 10 * time.Minute}).Draw(t, "skew")
 	command := rapid.SampledFrom([]credential.Command{
 		nil, nil, nil, nil, nil,
 		credential.PutHold{Actor: "ann", Reason: "audit"},
@@ -140,6 +153,7 @@ func disturb(t *rapid.T, l *life, specs [2]credential.Spec) {
 		credential.Register{Spec: specs[0]}, credential.Register{Spec: specs[1]},
 		credential.Acknowledge{Consumer: "web", Fingerprint: credential.Fingerprint(fmt.Sprintf("fp-%d", l.state.Mint))},
 		credential.StepFailed{Step: credential.StepIssue, Class: credential.ClassRetryable, Answered: true, Wait: l.state.Spec.Policy.RotateBefore.Std() / 16},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingKeyRefused, Seat: primary.SeatID}},
 		credential.Begin{Reason: credential.ReasonExpiring}, // a daemon that dies right after its claim
 	}).Draw(t, "meanwhile")
 	if command == nil {

@@ -154,7 +154,7 @@ func underClaim(s State, v View) (Step, bool) {
 		return Step{Kind: StepVerify, Reason: ReasonInFlight, Seat: r.Target, Why: "the new key is in Vault"}, true
 	}
 	c, ok := s.claim(v.Work.Claim)
-	if !ok {
+	if !ok || !s.serves(c) {
 		return Step{}, false
 	}
 	step := Step{Reason: ReasonInFlight, Seat: c.Seat, Why: "goes on under its claim"}
@@ -169,6 +169,22 @@ func underClaim(s State, v View) (Step, bool) {
 		step.Kind = StepIssue
 	}
 	return step, true
+}
+
+// serves reports whether a claim is still of use: its rotation may have been
+// abandoned or may have moved on meanwhile.
+func (s State) serves(c Claim) bool {
+	r := s.Rotation
+	switch {
+	case r == nil:
+		return false
+	case c.Op == OpCreateItem:
+		return r.Phase == PhaseItem
+	case c.Op == OpGenerate:
+		return r.Phase == PhaseIssue && r.Target == c.Seat
+	}
+	seat, listed := s.Seat(c.Seat)
+	return listed && seat.Role != RolePrimary && r.Phase == PhaseDrain
 }
 
 // backoff waits after a failed attempt. The wait ends early when an issuer
@@ -256,7 +272,8 @@ func ready(s State, v View) (Step, bool) {
 		return Step{Kind: StepPromote, Reason: ReasonFirstKey, Seat: candidate.SeatID, Why: "the first key is proven"}, true
 	}
 	page := s.Spec.Policy.PageAt(primary.Expires).Add(-v.Skew)
-	if s.Requested != nil && s.Requested.Now {
+	refused := s.Rotation.Reason == ReasonRefused || s.refused(primary.SeatID)
+	if refused || (s.Requested != nil && s.Requested.Now) {
 		page = v.Now
 	}
 	switch {

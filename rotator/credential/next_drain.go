@@ -11,6 +11,11 @@ func draining(s State, v View) (Step, bool) {
 	if r == nil || r.Phase != PhaseDrain {
 		return Step{}, false
 	}
+	for _, seat := range s.Seats { // first, since it frees a slot and needs no claim
+		if seat.Role != RolePrimary && seat.expired(v.IssuerNow()) {
+			return retire(s, v, seat), true
+		}
+	}
 	if reason, why, ok := s.overtaken(v); ok {
 		return beginAt(s, v, reason, v.Now, why)
 	}

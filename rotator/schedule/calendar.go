@@ -32,8 +32,12 @@ type reading struct {
 	err      error
 }
 
-// maxSpecs bounds the memory; beyond it the calendar starts anew.
-const maxSpecs = 4096
+// Bounds of the memory: how many specs are remembered, beyond which the calendar
+// starts anew, and how long each may be (one that names every value of every field has 356 bytes).
+const (
+	maxSpecs = 4096
+	maxSpec  = 1024
+)
 
 // Next is the first firing after an instant; ok is false for a spec that never
 // fires or cannot be read.
@@ -66,6 +70,9 @@ func (c *Calendar) Check(spec string, from time.Time) error {
 }
 
 func (c *Calendar) read(spec string) (cron.Schedule, error) {
+	if len(spec) > maxSpec {
+		return nil, fmt.Errorf("a cron spec of %d bytes; want at most %d", len(spec), maxSpec)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known, ok := c.specs[spec]; ok {

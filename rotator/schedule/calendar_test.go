@@ -37,6 +37,9 @@ func TestCalendarNext(t *testing.T) {
 		{"autumn has 02:30 the first time", "CRON_TZ=Europe/Berlin 30 2 * * *", "2026-10-24T12:00:00Z", "2026-10-25T02:30:00+02:00"},
 		{"autumn has 02:30 a second time", "CRON_TZ=Europe/Berlin 30 2 * * *", "2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"},
 		{"after both it is tomorrow", "CRON_TZ=Europe/Berlin 30 2 * * *", "2026-10-25T02:30:00+01:00", "2026-10-26T02:30:00+01:00"},
+		{"Sao Paulo had no midnight: the day is left out", "CRON_TZ=America/Sao_Paulo @daily", "2018-11-03T12:00:00-03:00", "2018-11-05T00:00:00-02:00"},
+		{"a leap day", "0 0 29 2 *", "2026-01-10T12:00:00Z", "2028-02-29T00:00:00Z"},
+		{"day of month or day of week", "0 0 13 * FRI", "2026-01-10T12:00:00Z", "2026-01-13T00:00:00Z"},
 		{"never", "0 0 31 2 *", "2026-01-10T12:00:00Z", ""},
 		{"unreadable", "0 3 * *", "2026-01-10T12:00:00Z", ""},
 	} {
@@ -64,6 +67,7 @@ func TestCalendarSaysWhatIsWrong(t *testing.T) {
 		{"CRON_TZ=Europe/Berlin", "nothing follows the time zone"},
 		{"TZ=", "nothing follows the time zone"},
 		{"CRON_TZ=Europe/Berlin ", "nothing follows the time zone"},
+		{"CRON_TZ=Europe/Berlin\t0 3 * * *", "no time zone"},
 		{"CRON_TZ= 0 3 * * *", "not the same time zone everywhere"},
 		{"CRON_TZ=Local 0 3 * * *", "not the same time zone everywhere"},
 		{"CRON_TZ=Europe/Berlim 0 3 * * *", `no time zone "Europe/Berlim"`},
@@ -88,6 +92,9 @@ func TestCalendarSaysWhatIsWrong(t *testing.T) {
 		})
 	}
 	var c Calendar
+	if err := c.Parse(strings.Repeat("0", maxSpec) + " 3 * * *"); err == nil || err.Error() != "a cron spec of 1032 bytes; want at most 1024" || len(c.specs) != 0 {
+		t.Error(err)
+	}
 	now := at(t, "2026-01-10T12:00:00Z")
 	if err := c.Parse("0 0 31 2 *"); err != nil {
 		t.Error(err)
@@ -129,7 +136,10 @@ func TestCalendarIsSafeForConcurrentUse(t *testing.T) {
 	for i := range 8 {
 		wait.Go(func() {
 			for n := range 200 {
-				c.Next(fmt.Sprintf("CRON_TZ=Europe/Berlin %d %d * * *", n%60, i), time.Unix(0, 0))
+				spec := fmt.Sprintf("CRON_TZ=Europe/Berlin %d %d * * *", n%60, 4+n%3) // the same ones in all; Berlin is an hour ahead
+				if next, ok := c.Next(spec, time.Unix(0, 0).UTC()); !ok || next.Minute() != n%60 || next.Hour() != 3+n%3 {
+					t.Errorf("%d: %s fires at %v", i, spec, next)
+				}
 			}
 		})
 	}

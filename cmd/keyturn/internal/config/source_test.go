@@ -2,20 +2,12 @@ package config
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -114,56 +106,5 @@ func TestWarnings(t *testing.T) {
 	}
 	if have := c.Warnings(); !slices.Equal(have, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-// pair writes a self-signed certificate.
-func pair(t *testing.T, dir string, serial int64) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, dir+"/cert", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})), 0o600)
-	write(t, dir+"/key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), 0o600)
-}
-
-func TestTLS(t *testing.T) {
-	if c, err := (TLS{}).Config(); c != nil || err != nil {
-		t.Errorf("nothing declared gives %v, %v", c, err)
-	}
-	dir := t.TempDir()
-	pair(t, dir, 1)
-	c, err := TLS{CA: dir + "/cert", Cert: dir + "/cert", Key: dir + "/key", ServerName: "s"}.Config()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.RootCAs == nil || c.ServerName != "s" || c.MinVersion != tls.VersionTLS12 {
-		t.Errorf("%+v", c)
-	}
-	for _, serial := range []int64{1, 2} { // the second one was renewed meanwhile
-		pair(t, dir, serial)
-		client, err := c.GetClientCertificate(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf, err := x509.ParseCertificate(client.Certificate[0])
-		if err != nil || leaf.SerialNumber.Int64() != serial {
-			t.Errorf("serial %v, want %d (%v)", leaf.SerialNumber, serial, err)
-		}
-	}
-	for _, bad := range []TLS{{CA: dir + "/none"}, {CA: dir + "/key"}, {Cert: dir + "/none", Key: dir + "/key"}} {
-		if _, err := bad.Config(); err == nil || !strings.HasPrefix(err.Error(), "tls: ") {
-			t.Errorf("%+v: %v", bad, err)
-		}
 	}
 }

@@ -2,7 +2,9 @@ package declare
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -54,7 +56,8 @@ func check(r *strict.Report, e entry) {
 }
 
 func checkLabels(r *strict.Report, labels map[string]string) {
-	for key, value := range labels {
+	for _, key := range slices.Sorted(maps.Keys(labels)) { // in order: "a" is within "a.b"
+		value := labels[key]
 		path := "labels." + key
 		switch {
 		case !labelKey.MatchString(key):
@@ -124,6 +127,16 @@ func checkPolicy(r *strict.Report, p *policy) {
 	}
 	if p.RotateBefore.Set && p.RotateBefore.Value == 0 {
 		r.Addf("policy.rotate_before", "a key needs some time to be replaced in: leave the field out for the default")
+	}
+	for _, field := range []struct {
+		path string
+		set  bool
+	}{
+		{"rotate_before", p.RotateBefore.Set}, {"drain", p.Drain.Set}, {"settle", p.Settle.Set}, {"window", p.Window != nil}, {"confirm", p.Confirm != nil},
+	} {
+		if path := "policy." + field.path; r.Given(path) && !field.set {
+			r.Addf(path, "empty: fill it in or leave it out")
+		}
 	}
 	if p.Confirm != nil {
 		if len(p.Confirm.Consumers) == 0 {

@@ -90,6 +90,7 @@ func (dec *decoder) value(n ast.Node, to reflect.Value, path string) {
 	n, fault := dec.doc.follow(n)
 	if fault != "" {
 		dec.problem(pos, path, "%s", fault)
+		dec.report.Problems[len(dec.report.Problems)-1].unread = true
 		return
 	}
 	if _, null := n.(*ast.NullNode); n == nil || null {

@@ -43,7 +43,7 @@ func (dec *decoder) scalar(n ast.Node, pos Pos, to reflect.Value, path string) {
 	case reflect.Float64:
 		f, err := strconv.ParseFloat(n.GetToken().Value, 64)
 		if !number(n) || err != nil {
-			dec.problem(pos, path, "want a number; got %s", kind(n))
+			dec.problem(pos, path, "want a decimal number; got %s", kind(n))
 			return
 		}
 		to.SetFloat(f)
