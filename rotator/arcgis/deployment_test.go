@@ -47,7 +47,7 @@ func TestGivenTransportCarriesTheRequests(t *testing.T) {
 func TestSilentTransportIsNotBelieved(t *testing.T) {
 	b := open(t, emulator.Config{})
 	transport := arcgis.NewTransport(2)
-	p := b.restarted(func(c *arcgis.Config) { c.Transport, c.Timeout = wrapped{transport}, 300*time.Millisecond })
+	p := b.restarted(func(c *arcgis.Config) { c.Transport, c.Timeout = wrapped{transport}, 2*time.Second })
 	seat := credential.SeatID{Item: b.item(), Slot: 1}
 	_, err := p.Issue(t.Context(), seat, in(month))
 	must(t, err)

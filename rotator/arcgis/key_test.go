@@ -118,7 +118,7 @@ func TestGenerateIsSentOnceWhateverHappens(t *testing.T) {
 	} {
 		for _, h2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, HTTP/2 %t", name, h2), func(t *testing.T) {
-				b := openOn(t, emulator.Config{}, h2, timeout(300*time.Millisecond))
+				b := openOn(t, emulator.Config{}, h2, timeout(2*time.Second))
 				seat := credential.SeatID{Item: b.item(), Slot: 1}
 				rule.Param = "regenerateApiToken"
 				b.faults(rule)

@@ -63,7 +63,7 @@ func TestProbeFailuresThatAreNoWordOnTheKey(t *testing.T) {
 		"a cut":              {Kind: emulator.FaultDrop},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := open(t, emulator.Config{}, timeout(300*time.Millisecond))
+			b := open(t, emulator.Config{}, timeout(2*time.Second))
 			seat := credential.SeatID{Item: b.item(), Slot: 1}
 			minted := b.issue(seat)
 			b.faults(rule)

@@ -31,7 +31,7 @@ func TestASecretInAnUnexportedFieldShowsUnderNoVerb(t *testing.T) {
 	deep := hidden{secret, &secret, []credential.Secret{secret}, map[string]credential.Secret{"k": secret}, credential.Key{Secret: secret}, secret}
 	for _, holder := range []any{plain, &plain, deep.key, []any{plain}, map[string]any{"k": plain}, struct{ h hidden }{deep}, &struct{ h *hidden }{&deep}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%t", "%b", "%o", "%c", "%U", "%e", "%p", "%20v"} {
-			if text := fmt.Sprintf(verb, holder); leaks(text, shown) || leaks(text, fmt.Sprint([]byte(shown))) {
+			if text := fmt.Sprintf(verb, holder); leaks(text, shown) || leaks(text, fmt.Sprint([]byte(shown))) { //nolint:staticcheck // QF1010: the bytes are what is scanned
 				t.Errorf("%T under %s: %s", holder, verb, text)
 			}
 		}
