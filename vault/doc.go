@@ -54,6 +54,9 @@
 // but a clear answer makes it outcome-unknown. EnsureMetadata and Destroy may
 // be repeated without harm, so for them a lost answer is retryable.
 //
+// A 403 is denied only when the token itself is still valid: else it is
+// retryable, and a new login is made at once.
+//
 // Silent marks that Vault as a whole does not serve (no answer, sealed, 5xx),
 // so that one good answer ends everybody's wait.
 //

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/vault"
 	"github.com/keyturn/keyturn/vault/storetest"
@@ -143,6 +145,27 @@ func TestADenialIsNoReasonToLogInAnew(t *testing.T) {
 	}
 	if n := len(count.reports()); n != 1 {
 		t.Errorf("%d logins", n)
+	}
+}
+
+func TestATokenThatMayNotAskAboutItselfWorksAndIsNotTakenForDead(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Start(t)
+	server.Policy(t, "reader", `path "secret/data/keyturn/+/+" { capabilities = ["read"] }`)
+	secret, err := server.Client(t, server.Token).Auth().Token().CreateWithContext(t.Context(),
+		&api.TokenCreateRequest{Policies: []string{"reader"}, NoDefaultPolicy: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var count tally
+	client := open(t, count.watch(vault.Config{Addr: server.Addr, Login: token(credential.NewSecret(secret.Auth.ClientToken))}))
+	if _, err := client.Read(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.Write(t.Context(), name, storetest.Doc(1), 0)
+	wantClass(t, err, credential.ClassDenied)
+	if n := len(count.reports()); n != 1 || !client.LoginState().Up {
+		t.Errorf("%d logins, state %+v", n, client.LoginState())
 	}
 }
 
