@@ -49,7 +49,15 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.RootCAs == nil || c.ServerName != "s" || c.MinVersion != tls.VersionTLS12 {
+	own, err := os.ReadFile(dir + "/cert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	only := x509.NewCertPool() // the system's are not trusted besides
+	if !only.AppendCertsFromPEM(own) || !c.RootCAs.Equal(only) {
+		t.Error("another CA is trusted")
+	}
+	if c.ServerName != "s" || c.MinVersion != tls.VersionTLS12 {
 		t.Errorf("%+v", c)
 	}
 	for _, serial := range []int64{1, 2} { // the second one was renewed meanwhile
