@@ -24,7 +24,7 @@ type row struct {
 }
 
 func main() {
-	credentials := flag.Int("credentials", 400, "credentials that rotate at a time")
+	credentials := flag.Int("credentials", 13*inFlight, "credentials that rotate in a round; with a round trip twice as many")
 	recovered := flag.Int("recover", 100_000, "credentials to recover")
 	rounds := flag.Int("rounds", 3, "rounds of each measurement; the median counts")
 	flag.Parse()

@@ -24,7 +24,7 @@ type listed struct {
 }
 
 func summary(s credential.State, now time.Time) listed {
-	l := listed{Name: s.Name, Issuer: s.Spec.Issuer, State: word1(s, now), Generation: s.Generation, Due: s.Due, Held: s.Held(now)}
+	l := listed{Name: s.Name, Issuer: s.Spec.Issuer, State: stateWord(s, now), Generation: s.Generation, Due: s.Due, Held: s.Held(now)}
 	if primary, ok := s.Primary(); ok {
 		l.Fingerprint, l.Expires = primary.Fingerprint, primary.Expires
 	}
@@ -37,8 +37,8 @@ func summary(s credential.State, now time.Time) listed {
 	return l
 }
 
-// word1 is the state of a credential in one word.
-func word1(s credential.State, now time.Time) string {
+// stateWord is the state of a credential in one word.
+func stateWord(s credential.State, now time.Time) string {
 	_, hasKey := s.Primary()
 	switch {
 	case len(s.Drift) > 0:

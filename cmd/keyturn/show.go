@@ -49,7 +49,7 @@ func printState(out io.Writer, reader *reader, s credential.State) error {
 	p := s.Spec.Policy
 	plan := plannedOf(s, reader.next(s), now)
 	lines := []string{
-		fmt.Sprintf("name         %s (%s)", s.Name, word1(s, now)),
+		fmt.Sprintf("name         %s (%s)", s.Name, stateWord(s, now)),
 		fmt.Sprintf("read it at   %s, field api_key", secretPath(reader.config.Vault, s.Name)),
 		fmt.Sprintf("issuer       %s", s.Spec.Issuer),
 		fmt.Sprintf("policy       lives %s, rotates %s before expiry, drains %s, settles %s", credential.Short(p.Lifetime.Std()),

@@ -67,9 +67,11 @@ func (p *Portal) ensure(ctx context.Context, order credential.ItemOrder) (string
 	if err != nil {
 		return "", err
 	}
-	found, err := p.findItems(ctx, folder, keywords(order.Marker))
-	if err != nil {
-		return "", err
+	var found []listed
+	if !order.First { // reading the whole folder for each of many new items would take for ever
+		if found, err = p.findItems(ctx, folder, keywords(order.Marker)); err != nil {
+			return "", err
+		}
 	}
 	for _, item := range found {
 		info, err := p.registration(ctx, p.config.Username, item.ID)

@@ -32,6 +32,22 @@ func TestItemIsFoundByItsMarkerOnALaterPage(t *testing.T) {
 	}
 }
 
+func TestFirstOrderLooksForNothing(t *testing.T) {
+	b := open(t, emulator.Config{})
+	b.item() // logs in
+	b.calls.take()
+	first := order("r-2")
+	first.First = true
+	item, err := b.portal.EnsureItem(t.Context(), first)
+	must(t, err)
+	if diff := cmp.Diff([]string{"make-item", "register"}, b.calls.take()); diff != "" {
+		t.Error(diff)
+	}
+	if again, err := b.portal.EnsureItem(t.Context(), order("r-2")); err != nil || again != item {
+		t.Errorf("the next order finds %s, %v instead of %s", again, err, item)
+	}
+}
+
 // addByHand makes an item as somebody else's tool would.
 func (b *bench) addByHand(title, keywords string) string {
 	b.Helper()

@@ -163,7 +163,7 @@ func guard(s State, v View, op Operation, id SeatID) error {
 	if seat.Role == RolePrimary {
 		return fmt.Errorf("%w: %s on %s, which is the primary", ErrStale, op, id)
 	}
-	if seat.Fingerprint != "" && s.Held(v.Now) {
+	if seat.named() && s.Held(v.Now) {
 		return fmt.Errorf("%w: by %s: %s", ErrHeld, s.Hold.Actor, s.Hold.Reason)
 	}
 	return nil
@@ -209,8 +209,13 @@ func claimMint(s State, v View) (Fact, error) {
 		claim, err := newClaim(s, v, OpCreateItem, SeatID{}, v.Work.Claim)
 		return StepClaimed{Claim: claim, Closed: v.Work.Claim, NewItem: true}, err
 	}
-	if seat, ok := s.Seat(r.Target); ok && r.Phase == PhaseReady && !seat.Claimed {
+	seat, ok := s.Seat(r.Target)
+	switch {
+	case ok && r.Phase == PhaseReady && !seat.Claimed:
 		return nil, ErrStale // proven meanwhile: Vault may show it as the primary already
+	case ok && seat.named() && s.Held(v.Now):
+		claim, err := newClaim(s, v, OpCreateItem, SeatID{}, v.Work.Claim)
+		return StepClaimed{Claim: claim, Closed: v.Work.Claim, NewItem: true}, err
 	}
 	claim, err := newClaim(s, v, OpGenerate, r.Target, v.Work.Claim)
 	return StepClaimed{Claim: claim, Closed: v.Work.Claim}, err
@@ -255,12 +260,23 @@ func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 	}
 	promoted := Promoted{
 		Seat: candidate.SeatID, Fingerprint: c.Fingerprint, Expires: candidate.Expires, Version: c.Version,
-		Due: s.Spec.Policy.DueAt(s.Name, s.Generation+1, v.Now, candidate.Expires, v.Calendar).UTC(),
+		Due: dueAfter(s, v, candidate.Expires).UTC(),
 	}
 	if len(s.Seats) > 1 {
 		promoted.DrainUntil = v.Now.Add(s.Spec.Policy.Drain.Std()).UTC()
 	}
 	return promoted, nil
+}
+
+// dueAfter is when the key that is promoted now is replaced. One that lives much
+// shorter than was asked gets half its life: due as soon as it is made, it would
+// be replaced without end.
+func dueAfter(s State, v View, expires time.Time) time.Time {
+	due := s.Spec.Policy.DueAt(s.Name, s.Generation+1, v.Now, expires, v.Calendar)
+	if lives := expires.Sub(v.IssuerNow()); lives < s.Spec.Policy.Lifetime.Std()*9/10 {
+		due = later(due, v.Now.Add(lives/2))
+	}
+	return due
 }
 
 func claimRevoke(s State, c ClaimRevoke, v View) (Fact, error) {
@@ -343,6 +359,9 @@ func found(s State, c Found, v View) (Fact, error) {
 		if !ok || claim.Seat != c.Finding.Seat || claim.Fence || v.Work.Minted || s.Rotation == nil || s.Rotation.Phase != PhaseIssue {
 			return nil, ErrStale
 		}
+	}
+	if c.Expires.After(v.IssuerNow().Add(MaxLifetime + 24*time.Hour)) {
+		return nil, fmt.Errorf("%w: the issuer names %s as the expiry of %s", ErrAbsurd, c.Expires, c.Finding.Seat)
 	}
 	known := slices.ContainsFunc(s.Drift, func(d Finding) bool {
 		return d.Kind == c.Finding.Kind && d.Seat == c.Finding.Seat && d.Version == c.Finding.Version

@@ -1,6 +1,9 @@
 package credential
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Evolve is the only way in which a state changes. It knows no clock: all that
 // it needs stands in the event.
@@ -93,13 +96,22 @@ func (v *Vault) accept(version uint64) {
 func (s *State) start(f Started) {
 	rotation := f.Rotation
 	s.Rotation = &rotation
-	s.Requested, s.Failure = nil, nil
+	s.Requested, s.Again, s.Failure = nil, "", nil
 	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool { return d.Kind == FindingKeyRefused })
 	s.open(f.Claim)
 }
 
+// abandon ends a rotation before its promotion. What it was begun for is still
+// wanted, and the next one takes its seats over.
 func (s *State) abandon() {
+	if s.Rotation != nil {
+		s.Again = s.Rotation.Reason
+	}
 	s.Rotation, s.Failure = nil, nil
+	s.orphan()
+}
+
+func (s *State) orphan() {
 	for i, seat := range s.Seats {
 		if seat.Role == RoleCandidate {
 			s.Seats[i].Role = RoleOrphan
@@ -113,6 +125,7 @@ func (s *State) claimStep(f StepClaimed) {
 		switch {
 		case f.NewItem:
 			r.NewItem, r.Phase, r.Target = true, PhaseItem, SeatID{Slot: 1}
+			s.orphan()
 		case f.Claim.Op == OpGenerate:
 			r.Phase, r.Target = PhaseIssue, f.Claim.Seat
 		}
@@ -129,8 +142,11 @@ func (s *State) open(c Claim) {
 	switch c.Op {
 	case OpGenerate:
 		s.Mint = c.Mint
+		before, _ := s.Seat(c.Seat)
 		s.Seats = slices.DeleteFunc(s.Seats, func(seat Seat) bool { return seat.SeatID == c.Seat })
-		s.Seats = append(s.Seats, Seat{SeatID: c.Seat, Role: RoleCandidate, Mint: c.Mint})
+		s.Seats = append(s.Seats, Seat{
+			SeatID: c.Seat, Role: RoleCandidate, Mint: c.Mint, Over: cmp.Or(before.Fingerprint, before.Over),
+		})
 	case OpRevoke:
 		for i, seat := range s.Seats {
 			if seat.SeatID == c.Seat {
@@ -152,7 +168,7 @@ func (s *State) issue(f Issued, e Event) {
 	s.Vault.Version = f.Version
 	for i, seat := range s.Seats {
 		if seat.SeatID == f.Seat {
-			s.Seats[i].Fingerprint, s.Seats[i].Expires = f.Fingerprint, f.Expires
+			s.Seats[i].Fingerprint, s.Seats[i].Expires, s.Seats[i].Over = f.Fingerprint, f.Expires, ""
 			s.Seats[i].Proven, s.Seats[i].Claimed = e.At, false
 		}
 	}

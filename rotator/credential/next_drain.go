@@ -47,7 +47,8 @@ func (s State) overtaken(v View) (reason Reason, why string, ok bool) {
 		return ReasonRefused, "the issuer refuses the primary key", true
 	}
 	warn := s.Spec.Policy.WarnAt(primary.Expires)
-	return ReasonExpiring, "the primary nears its expiry before the drain is over", !v.IssuerNow().Before(warn)
+	near := !v.IssuerNow().Before(warn) && !v.Now.Before(s.Due) // due later = the issuer gave less than was asked
+	return ReasonExpiring, "the primary nears its expiry before the drain is over", near
 }
 
 // retire says what stands in the way of the end of one seat, if anything does.
@@ -63,7 +64,7 @@ func retire(s State, v View, seat Seat) Step {
 		step.At = ends
 		return step
 	}
-	if s.Held(v.Now) && seat.Fingerprint != "" {
+	if s.Held(v.Now) && seat.named() {
 		return wait(ReasonHeld, earlier(s.Hold.Until, ends), "held by "+s.Hold.Actor+": "+s.Hold.Reason)
 	}
 	if v.skewed() {
@@ -121,6 +122,8 @@ func begin(s State, v View) (Step, bool) {
 		return beginAt(s, v, ReasonRequested, s.inWindow(v, v.Now), "asked for by "+s.Requested.Actor)
 	case s.Settings != s.Spec.Item.SettingsHash():
 		return beginAt(s, v, ReasonSettings, s.inWindow(v, v.Now), "the declared settings changed")
+	case s.Again != "":
+		return beginAt(s, v, s.Again, s.inWindow(v, v.Now), "the rotation before was abandoned")
 	}
 	reason, why := ReasonExpiring, "the lead time before expiry has begun"
 	if s.Spec.Policy.Schedule != "" {
@@ -179,7 +182,7 @@ func (s State) target(reason Reason, v View) (Operation, SeatID) {
 		return OpCreateItem, SeatID{}
 	}
 	idle := primary.Sibling()
-	if seat, ok := s.Seat(idle); ok && seat.Fingerprint != "" && (seat.Role == RoleDraining || s.Held(v.Now)) {
+	if seat, ok := s.Seat(idle); ok && seat.named() && (seat.Role == RoleDraining || s.Held(v.Now)) {
 		return OpCreateItem, SeatID{}
 	}
 	for _, d := range s.Drift {

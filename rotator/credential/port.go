@@ -16,6 +16,9 @@ type Marker struct {
 type ItemOrder struct {
 	Marker Marker
 	Spec   ItemSpec
+	// First is true when no earlier call can have made an item with the marker,
+	// so that there is none to look for.
+	First bool
 }
 
 // ItemStatus is what the issuer says of an item.

@@ -34,6 +34,10 @@ type Seat struct {
 	Role Role `json:"role"`
 	// Fingerprint of the key; empty until the key is proven.
 	Fingerprint Fingerprint `json:"fingerprint,omitempty"`
+	// Over is the fingerprint of a key that was on the seat when a claim to
+	// generate over it was opened, and that may be alive until the new one is
+	// proven; empty = none.
+	Over Fingerprint `json:"over,omitempty"`
 	// Mint numbers the call that generated the key.
 	Mint uint64 `json:"mint"`
 	// Expires is the expiry on the issuer's clock; zero until the key is proven.
@@ -45,6 +49,10 @@ type Seat struct {
 	// opened after the key was proven: such a key is never promoted.
 	Claimed bool `json:"claimed,omitempty"`
 }
+
+// named reports whether the seat may hold a key that an event has named: no
+// hold lets such a one be destroyed.
+func (s Seat) named() bool { return s.Fingerprint != "" || s.Over != "" }
 
 // expired reports whether the key has ended by itself.
 func (s Seat) expired(issuerNow time.Time) bool {

@@ -29,6 +29,9 @@ type State struct {
 	Due time.Time `json:"due,omitzero"`
 	// Requested is an operator's wish to rotate; nil = none.
 	Requested *Request `json:"requested,omitempty"`
+	// Again is the reason of a rotation that was abandoned and is to be begun
+	// anew; empty = none.
+	Again Reason `json:"again,omitempty"`
 	// Asked is the id of the last request, so that one sent again counts once.
 	Asked string `json:"asked,omitempty"`
 	Vault Vault  `json:"vault"`

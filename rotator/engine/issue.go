@@ -9,10 +9,14 @@ import (
 )
 
 // issue generates the key on the claimed seat. It looks at the slot first: a
-// live key there that is not ours is somebody's, and stays.
+// live key there that is not ours is somebody's, and stays. And it makes sure
+// that the key can be kept.
 func issue(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
-	status, err := w.issuer.Describe(ctx, step.Seat.Item)
-	if err != nil {
+	var status credential.ItemStatus
+	if err := together(
+		func() (err error) { status, err = w.issuer.Describe(ctx, step.Seat.Item); return err },
+		func() error { return w.canStore(ctx) },
+	); err != nil {
 		return nil, err
 	}
 	slot := status.Slot(step.Seat.Slot)
@@ -27,9 +31,6 @@ func issue(ctx context.Context, w *work, step credential.Step) (credential.Comma
 			Detail: fmt.Sprintf("slot %d of item %s holds an active key that keyturn did not make", step.Seat.Slot, step.Seat.Item),
 		}}, nil
 	}
-	if err := w.canStore(ctx); err != nil {
-		return nil, err
-	}
 	if w.claim.Fence {
 		if err := w.fence(ctx); err != nil {
 			return nil, err
@@ -37,11 +38,10 @@ func issue(ctx context.Context, w *work, step credential.Step) (credential.Comma
 	}
 	expires := clock.Add(w.state.Spec.Policy.Lifetime.Std()).UTC().Truncate(time.Second)
 	var minted credential.Minted
-	err = w.call(ctx, "generate a key", func(ctx context.Context) (err error) {
+	if err := w.call(ctx, "generate a key", func(ctx context.Context) (err error) {
 		minted, err = w.issuer.Issue(ctx, step.Seat, expires)
 		return err
-	})
-	if err != nil {
+	}); err != nil {
 		return nil, err
 	}
 	w.minted = &minted

@@ -15,6 +15,8 @@ func item(ctx context.Context, w *work, _ credential.Step) (credential.Command, 
 			Installation: w.engine.config.Installation, Name: w.name, Rotation: w.mark(),
 		},
 		Spec: w.state.Spec.Item,
+		// the claim that began the rotation is used once, and before any other
+		First: w.claim.ID == w.state.Rotation.ID,
 	}
 	var made string
 	err := w.call(ctx, "make the item", func(ctx context.Context) (err error) {

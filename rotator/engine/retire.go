@@ -12,30 +12,36 @@ import (
 // accepts it now, and the record is signed by one of us. Any failure here stops
 // the retirement.
 func retire(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
-	if err := w.engine.config.Record.Verify(ctx, w.name, w.head); err != nil {
-		return nil, err
-	}
-	w.vault = nil // what Vault says now, not what this pass wrote
-	if err := w.read(ctx); err != nil {
-		return nil, err
-	}
-	primary, _ := w.state.Primary()
-	if w.vault.Primary.Fingerprint != primary.Fingerprint {
-		return nil, w.changed("its api_key is not the promoted key")
-	}
-	now := w.engine.config.Now()
-	if total, end := w.engine.outage.within(later(w.state.Rotation.Promoted, w.state.Rotation.OutageEnd), now); total > 0 && w.draining(step.Seat) {
-		return credential.Found{Outage: total, Finding: credential.Finding{
-			Kind: credential.FindingVaultOutage, Since: end.Add(-total),
-			Detail: "Vault could not be read for " + credential.Short(total) + " of the drain",
-		}}, nil
-	}
-	if _, err := w.issuer.Probe(ctx, credential.ProbeRequest{
-		Key: w.vault.Primary.Secret, Item: primary.Item, Referrers: w.state.Spec.Item.Referrers,
-	}); err != nil {
+	if err := together(
+		func() error { return w.engine.config.Record.Verify(ctx, w.name, w.head) },
+		func() error { return w.primaryWorks(ctx, step.Seat) },
+	); err != nil {
 		return nil, err
 	}
 	return credential.ClaimRevoke{Seat: step.Seat}, nil
+}
+
+// primaryWorks reads the promoted key from Vault and probes it.
+func (w *work) primaryWorks(ctx context.Context, old credential.SeatID) error {
+	w.vault = nil // what Vault says now, not what this pass wrote
+	if err := w.read(ctx); err != nil {
+		return err
+	}
+	primary, _ := w.state.Primary()
+	if w.vault.Primary.Fingerprint != primary.Fingerprint {
+		return w.changed("its api_key is not the promoted key")
+	}
+	now := w.engine.config.Now()
+	if total, end := w.engine.outage.within(later(w.state.Rotation.Promoted, w.state.Rotation.OutageEnd), now); total > 0 && w.draining(old) {
+		return &foundError{credential.Found{Outage: total, Finding: credential.Finding{
+			Kind: credential.FindingVaultOutage, Since: end.Add(-total),
+			Detail: "Vault could not be read for " + credential.Short(total) + " of the drain",
+		}}}
+	}
+	_, err := w.issuer.Probe(ctx, credential.ProbeRequest{
+		Key: w.vault.Primary.Secret, Item: primary.Item, Referrers: w.state.Spec.Item.Referrers,
+	})
+	return err
 }
 
 // draining reports whether the seat's drain has not begun to end: after a claim
