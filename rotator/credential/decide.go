@@ -163,7 +163,7 @@ func guard(s State, v View, op Operation, id SeatID) error {
 	if seat.Role == RolePrimary {
 		return fmt.Errorf("%w: %s on %s, which is the primary", ErrStale, op, id)
 	}
-	if seat.named() && s.Held(v.Now) {
+	if seat.named() && s.held(v) {
 		return fmt.Errorf("%w: by %s: %s", ErrHeld, s.Hold.Actor, s.Hold.Reason)
 	}
 	return nil
@@ -213,12 +213,17 @@ func claimMint(s State, v View) (Fact, error) {
 	switch {
 	case ok && r.Phase == PhaseReady && !seat.Claimed:
 		return nil, ErrStale // proven meanwhile: Vault may show it as the primary already
-	case ok && seat.named() && s.Held(v.Now):
+	case (ok && seat.named() && s.held(v)) || s.itemGone():
 		claim, err := newClaim(s, v, OpCreateItem, SeatID{}, v.Work.Claim)
 		return StepClaimed{Claim: claim, Closed: v.Work.Claim, NewItem: true}, err
 	}
 	claim, err := newClaim(s, v, OpGenerate, r.Target, v.Work.Claim)
 	return StepClaimed{Claim: claim, Closed: v.Work.Claim}, err
+}
+
+// itemGone reports whether the last attempt to generate met no item.
+func (s State) itemGone() bool {
+	return s.Failure != nil && s.Failure.Step == StepIssue && s.Failure.Class == ClassNotFound
 }
 
 func itemMade(s State, c ItemMade, v View) (Fact, error) {
@@ -263,18 +268,27 @@ func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 		Due: dueAfter(s, v, candidate.Expires).UTC(),
 	}
 	if len(s.Seats) > 1 {
-		promoted.DrainUntil = v.Now.Add(s.Spec.Policy.Drain.Std()).UTC()
+		promoted.DrainUntil = drainFrom(v).Add(s.Spec.Policy.Drain.Std()).UTC()
 	}
 	return promoted, nil
+}
+
+// drainFrom is where a drain begins: by the clock that is ahead, so that it is
+// not shorter for anybody, unless ours is wrong.
+func drainFrom(v View) time.Time {
+	if v.skewed() {
+		return v.IssuerNow()
+	}
+	return later(v.Now, v.IssuerNow())
 }
 
 // dueAfter is when the key that is promoted now is replaced. One that lives much
 // shorter than was asked gets half its life: due as soon as it is made, it would
 // be replaced without end.
 func dueAfter(s State, v View, expires time.Time) time.Time {
-	due := s.Spec.Policy.DueAt(s.Name, s.Generation+1, v.Now, expires, v.Calendar)
+	due := s.Spec.Policy.DueAt(s.Name, s.Generation+1, v.IssuerNow(), expires, v.Calendar)
 	if lives := expires.Sub(v.IssuerNow()); lives < s.Spec.Policy.Lifetime.Std()*9/10 {
-		due = later(due, v.Now.Add(lives/2))
+		due = later(due, v.IssuerNow().Add(lives/2))
 	}
 	return due
 }
@@ -333,7 +347,8 @@ func stepFailed(s State, c StepFailed, v View) (Fact, error) {
 	}
 	failed := Failed{Failure: failure}
 	if c.Answered {
-		failed.Closed = v.Work.Claim
+		claim, _ := s.claim(v.Work.Claim)
+		failed.Closed, failed.Unused = v.Work.Claim, claim.Op == OpGenerate && !v.Work.Minted
 	}
 	return failed, nil
 }
@@ -346,7 +361,7 @@ func found(s State, c Found, v View) (Fact, error) {
 	}
 	if c.Finding.Kind == FindingVaultOutage {
 		r := s.Rotation
-		if r == nil || r.Phase != PhaseDrain || !c.Finding.Since.After(r.OutageEnd) {
+		if r == nil || r.Phase != PhaseDrain || c.Finding.Since.Before(r.OutageEnd) {
 			return nil, ErrNothing // told by another daemon already, or of no matter
 		}
 		drifted.Outage = Duration(c.Outage)

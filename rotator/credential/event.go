@@ -35,6 +35,7 @@ const (
 	TypeUpdated      EventType = "io.keyturn.credential.updated"
 	TypeHeld         EventType = "io.keyturn.credential.held"
 	TypeReleased     EventType = "io.keyturn.credential.released"
+	TypeRecovered    EventType = "io.keyturn.credential.recovered"
 	TypeStarted      EventType = "io.keyturn.rotation.started"
 	TypeFailed       EventType = "io.keyturn.rotation.failed"
 	TypeAbandoned    EventType = "io.keyturn.rotation.abandoned"
@@ -80,6 +81,8 @@ type Failed struct {
 	Failure Failure `json:"failure"`
 	// Closed names the holder's claim if every call under it was answered.
 	Closed string `json:"closed,omitempty"`
+	// Unused is true when the closed claim was to generate, and nothing was.
+	Unused bool `json:"unused,omitempty"`
 }
 
 // Abandoned ends a rotation before its promotion.
@@ -252,6 +255,8 @@ func DecodeFact(kind EventType, data []byte) (Fact, error) {
 		return decode[Held](data)
 	case TypeReleased:
 		return decode[Released](data)
+	case TypeRecovered:
+		return decode[Recovered](data)
 	case TypeStarted:
 		return decode[Started](data)
 	case TypeFailed:

@@ -22,11 +22,16 @@ func Evolve(s State, e Event) State {
 		s.Hold = &hold
 	case Released:
 		s.Hold = nil
+	case Recovered:
+		s.recover(f)
 	case Started:
 		s.start(f)
 	case Failed:
 		failure := f.Failure
 		s.Failure = &failure
+		if f.Unused {
+			s.vacate(f.Closed)
+		}
 		s.close(f.Closed)
 	case Abandoned:
 		s.abandon()
@@ -97,7 +102,7 @@ func (s *State) start(f Started) {
 	rotation := f.Rotation
 	s.Rotation = &rotation
 	s.Requested, s.Again, s.Failure = nil, "", nil
-	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool { return d.Kind == FindingKeyRefused })
+	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool { return dead(d.Kind) })
 	s.open(f.Claim)
 }
 
@@ -157,6 +162,16 @@ func (s *State) open(c Claim) {
 	}
 }
 
+// vacate takes the seat of a claim under which nothing was generated off the
+// list, unless an earlier claim may have left a key there: a key that is found
+// there is not ours.
+func (s *State) vacate(id string) {
+	claim, _ := s.claim(id)
+	s.Seats = slices.DeleteFunc(s.Seats, func(seat Seat) bool {
+		return !claim.Fence && seat.SeatID == claim.Seat && seat.Mint == claim.Mint && seat.Role == RoleCandidate
+	})
+}
+
 // close takes a claim off the list; an empty id closes none.
 func (s *State) close(id string) {
 	s.Claims = slices.DeleteFunc(s.Claims, func(c Claim) bool { return c.ID == id })
@@ -190,7 +205,8 @@ func (s *State) promote(f Promoted, e Event) {
 	s.Due = f.Due
 	s.Vault.Version, s.Vault.Accepted, s.Vault.Foreign = f.Version, 0, false
 	s.Failure, s.Notice = nil, LevelNone
-	s.Requested = nil // a request during the rotation hurried it on
+	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool { return dead(d.Kind) }) // of the primary before
+	s.Requested = nil                                                                  // a request during the rotation hurried it on
 	if r := s.Rotation; r != nil {
 		s.Settings = r.Settings
 		r.Phase, r.Promoted, r.DrainUntil = PhaseDrain, e.At, f.DrainUntil
@@ -266,5 +282,9 @@ func (s *State) forget(f Finding) {
 // blocks reports whether a finding stops planned steps until an operator has
 // looked at it.
 func blocks(kind FindingKind) bool {
-	return kind == FindingVaultChanged || kind == FindingVaultMissing || kind == FindingItemMissing
+	return kind == FindingVaultChanged || kind == FindingVaultMissing
 }
+
+// dead reports whether a finding says that the primary key is dead: the next
+// one is made at once.
+func dead(kind FindingKind) bool { return kind == FindingKeyRefused || kind == FindingItemMissing }

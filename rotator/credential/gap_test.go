@@ -95,3 +95,22 @@ func TestAnAbsurdExpiryIsNotBelieved(t *testing.T) {
 		t.Errorf("%v, want ErrAbsurd", err)
 	}
 }
+
+// A claim to revoke may act at any time, so a seat with one is never promoted,
+// whatever was proven before.
+func TestASeatWithAnOpenRevokeIsNotPromoted(t *testing.T) {
+	l := withFirstKey()
+	l.now = l.state.Due
+	l.must(credential.Begin{Reason: credential.ReasonExpiring}).issue()
+	for i, seat := range l.state.Seats {
+		l.state.Seats[i].Claimed = seat.Role == credential.RoleCandidate
+	}
+	candidate, _ := l.state.Candidate()
+	err := l.do(credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: 9})
+	if !errors.Is(err, credential.ErrStale) {
+		t.Errorf("%v, want ErrStale", err)
+	}
+	if step := l.next(); step.Kind != credential.StepResume {
+		t.Errorf("%s, want another mint", step.Kind)
+	}
+}

@@ -18,8 +18,8 @@ type View struct {
 	// ID is a fresh unique id for the event, and for the claim and rotation
 	// that it may open.
 	ID string
-	// Seen tells how long ago this daemon first saw a claim (claim id → the
-	// smaller of monotonic and wall time); a missing one was seen just now.
+	// Seen tells how long ago this daemon first saw a claim or a failure (its id →
+	// the smaller of monotonic and wall time); a missing one was seen just now.
 	Seen map[string]time.Duration
 	// IssuerAnswered is when the issuer last answered anybody here; zero = never.
 	IssuerAnswered time.Time
@@ -191,7 +191,15 @@ func (s State) serves(c Claim) bool {
 // that was silent answers again, or an operator asked for "now" since.
 func backoff(s State, v View) (Step, bool) {
 	f := s.Failure
-	if f == nil || !v.Now.Before(f.Next) {
+	if f == nil {
+		return Step{}, false
+	}
+	until := f.Next
+	if f.Last.After(v.Now.Add(time.Minute)) {
+		// one of the two clocks is wrong: the wait counts from where we saw it
+		until = v.Now.Add(f.Next.Sub(f.Last) - v.Seen[f.ID()])
+	}
+	if !v.Now.Before(until) {
 		return Step{}, false
 	}
 	if f.Silent && v.IssuerAnswered.After(f.Last) {
@@ -200,7 +208,7 @@ func backoff(s State, v View) (Step, bool) {
 	if s.Requested != nil && s.Requested.Now && s.Requested.At.After(f.Last) {
 		return Step{}, false
 	}
-	return wait(ReasonBackoff, f.Next, fmt.Sprintf("attempt %d at %s failed: %s", f.Attempts, f.Step, f.Message)), true
+	return wait(ReasonBackoff, until, fmt.Sprintf("attempt %d at %s failed: %s", f.Attempts, f.Step, f.Message)), true
 }
 
 // settings re-plans when privileges, items or referrers changed: a rotation

@@ -47,7 +47,7 @@ func (s State) overtaken(v View) (reason Reason, why string, ok bool) {
 		return ReasonRefused, "the issuer refuses the primary key", true
 	}
 	warn := s.Spec.Policy.WarnAt(primary.Expires)
-	near := !v.IssuerNow().Before(warn) && !v.Now.Before(s.Due) // due later = the issuer gave less than was asked
+	near := !v.IssuerNow().Before(warn) && !v.IssuerNow().Before(s.Due) // due later = the issuer gave less than was asked
 	return ReasonExpiring, "the primary nears its expiry before the drain is over", near
 }
 
@@ -64,8 +64,12 @@ func retire(s State, v View, seat Seat) Step {
 		step.At = ends
 		return step
 	}
-	if s.Held(v.Now) && seat.named() {
-		return wait(ReasonHeld, earlier(s.Hold.Until, ends), "held by "+s.Hold.Actor+": "+s.Hold.Reason)
+	if s.held(v) && seat.named() {
+		until := s.Hold.Until
+		if !until.IsZero() {
+			until = later(until, until.Add(-v.Skew))
+		}
+		return wait(ReasonHeld, earlier(until, ends), "held by "+s.Hold.Actor+": "+s.Hold.Reason)
 	}
 	if v.skewed() {
 		return wait(ReasonSkew, earlier(v.Now.Add(s.Spec.Policy.ProbeInterval()), ends),
@@ -119,29 +123,30 @@ func begin(s State, v View) (Step, bool) {
 	case s.Requested != nil && s.Requested.Now:
 		return beginAt(s, v, ReasonRequested, v.Now, "asked for by "+s.Requested.Actor)
 	case s.Requested != nil:
-		return beginAt(s, v, ReasonRequested, s.inWindow(v, v.Now), "asked for by "+s.Requested.Actor)
+		return beginAt(s, v, ReasonRequested, s.inWindow(v, v.IssuerNow()), "asked for by "+s.Requested.Actor)
 	case s.Settings != s.Spec.Item.SettingsHash():
-		return beginAt(s, v, ReasonSettings, s.inWindow(v, v.Now), "the declared settings changed")
+		return beginAt(s, v, ReasonSettings, s.inWindow(v, v.IssuerNow()), "the declared settings changed")
 	case s.Again != "":
-		return beginAt(s, v, s.Again, s.inWindow(v, v.Now), "the rotation before was abandoned")
+		return beginAt(s, v, s.Again, s.inWindow(v, v.IssuerNow()), "the rotation before was abandoned")
 	}
 	reason, why := ReasonExpiring, "the lead time before expiry has begun"
 	if s.Spec.Policy.Schedule != "" {
 		reason, why = ReasonSchedule, "the schedule says so"
 	}
-	return beginAt(s, v, reason, s.inWindow(v, later(s.Due, v.Now)), why)
+	return beginAt(s, v, reason, s.inWindow(v, later(s.Due, v.IssuerNow())), why)
 }
 
-// inWindow moves an instant into the next window, unless the key would be past
-// its warning level by then.
+// inWindow moves an instant of the issuer's clock into the next window, unless
+// the key would be past its warning level by then, and tells it by our clock:
+// what is due is due by the issuer's, since ours may be wrong.
 func (s State) inWindow(v View, t time.Time) time.Time {
 	at := s.Spec.Policy.OpenAt(t, v.Calendar)
 	if primary, ok := s.Primary(); ok {
-		if warn := s.Spec.Policy.WarnAt(primary.Expires).Add(-v.Skew); at.After(warn) {
-			return later(warn, t)
+		if warn := s.Spec.Policy.WarnAt(primary.Expires); at.After(warn) {
+			at = later(warn, t)
 		}
 	}
-	return at
+	return at.Add(-v.Skew)
 }
 
 func later(a, b time.Time) time.Time {
@@ -151,9 +156,10 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
+// refused reports whether the issuer calls the key on a seat dead.
 func (s State) refused(seat SeatID) bool {
 	for _, d := range s.Drift {
-		if d.Kind == FindingKeyRefused && d.Seat == seat {
+		if dead(d.Kind) && d.Seat == seat {
 			return true
 		}
 	}
@@ -182,11 +188,11 @@ func (s State) target(reason Reason, v View) (Operation, SeatID) {
 		return OpCreateItem, SeatID{}
 	}
 	idle := primary.Sibling()
-	if seat, ok := s.Seat(idle); ok && seat.named() && (seat.Role == RoleDraining || s.Held(v.Now)) {
+	if seat, ok := s.Seat(idle); ok && seat.named() && (seat.Role == RoleDraining || s.held(v)) {
 		return OpCreateItem, SeatID{}
 	}
 	for _, d := range s.Drift {
-		if d.Kind == FindingUnknownKey && d.Seat == idle {
+		if (d.Kind == FindingUnknownKey && d.Seat == idle) || (d.Kind == FindingItemMissing && d.Seat.Item == idle.Item) {
 			return OpCreateItem, SeatID{}
 		}
 	}

@@ -145,8 +145,8 @@ func TestAWaitEndsForWhateverComesFirst(t *testing.T) {
 		"held without an end":             {forever, old.Expires},
 		"held, the issuer is ahead":       {inDrain().must(credential.PutHold{Actor: "ann"}).skewed(time.Minute), old.Expires.Add(-time.Minute)},
 		"clocks that differ":              {inDrain().skewed(time.Hour), drain.now.Add(5 * time.Minute)},
-		"drift: only the next notice":     {withFirstKey().must(credential.Found{Finding: credential.Finding{Kind: credential.FindingItemMissing}}), start.Add(75 * day)},
-		"drift, after the warning's time": {withFirstKey().must(credential.Found{Finding: credential.Finding{Kind: credential.FindingItemMissing}}).at(start.Add(75 * day)).must(credential.Tell{Level: credential.LevelWarn}), start.Add(82*day + 12*time.Hour)},
+		"drift: only the next notice":     {withFirstKey().must(credential.Found{Finding: credential.Finding{Kind: credential.FindingVaultMissing}}), start.Add(75 * day)},
+		"drift, after the warning's time": {withFirstKey().must(credential.Found{Finding: credential.Finding{Kind: credential.FindingVaultMissing}}).at(start.Add(75 * day)).must(credential.Tell{Level: credential.LevelWarn}), start.Add(82*day + 12*time.Hour)},
 	} {
 		if step := c.life.next(); step.Kind != credential.StepWait || !step.At.Equal(c.at) {
 			t.Errorf("%s: %s until %v, want to wait until %v", what, step.Kind, step.At, c.at)

@@ -1,6 +1,9 @@
 package credential
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Schema is the version of State and of the facts; a reader refuses a newer one.
 const Schema = 1
@@ -138,6 +141,9 @@ type Failure struct {
 	Silent bool `json:"silent,omitempty"`
 }
 
+// ID tells failures of one credential apart, for View.Seen.
+func (f Failure) ID() string { return fmt.Sprintf("failure %d %d", f.Attempts, f.Last.UnixNano()) }
+
 // Level is how near the primary is to its expiry.
 type Level string
 
@@ -203,6 +209,10 @@ func (s State) Seat(id SeatID) (Seat, bool) {
 func (s State) Held(now time.Time) bool {
 	return s.Hold != nil && (s.Hold.Until.IsZero() || now.Before(s.Hold.Until))
 }
+
+// held reports whether a hold stands by our clock or the issuer's: one of them
+// may be wrong.
+func (s State) held(v View) bool { return s.Held(v.Now) || s.Held(v.IssuerNow()) }
 
 // claim returns an open claim by its id.
 func (s State) claim(id string) (Claim, bool) {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn/rotator/credential"
@@ -32,7 +31,11 @@ type Config struct {
 	// steps stop: issuer → bound; missing or zero = 5 minutes.
 	MaxSkew map[string]time.Duration
 	// Now is the wall clock, with a monotonic reading.
-	Now    func() time.Time
+	Now func() time.Time
+	// NewID makes ids of events, Random numbers from 0 up to 1 for the jitter;
+	// nil = UUIDs and the process's random numbers.
+	NewID  func() string
+	Random func() float64
 	Logger *zap.Logger
 	Hooks  Hooks
 }
@@ -61,6 +64,12 @@ type Engine struct {
 
 // New returns an engine.
 func New(c Config) *Engine {
+	if c.NewID == nil {
+		c.NewID = NewID
+	}
+	if c.Random == nil {
+		c.Random = rand.Float64
+	}
 	return &Engine{
 		config: c,
 		claims: sightings{seen: map[credential.Name]map[string]time.Time{}},
@@ -160,7 +169,7 @@ func (e *Engine) issuer(w *work) (Issuer, error) {
 func (e *Engine) view(w *work) credential.View {
 	now := e.config.Now()
 	v := credential.View{
-		Now: now, MaxSkew: cmp.Or(e.config.MaxSkew[w.state.Spec.Issuer], 5*time.Minute), Daemon: e.config.Daemon, ID: uuid.NewString(),
+		Now: now, MaxSkew: cmp.Or(e.config.MaxSkew[w.state.Spec.Issuer], 5*time.Minute), Daemon: e.config.Daemon, ID: e.config.NewID(),
 		Seen: e.claims.ages(w.name, now), Calendar: e.config.Calendar,
 		Work: credential.Work{Minted: w.minted != nil, Stored: w.stored},
 	}
@@ -169,7 +178,9 @@ func (e *Engine) view(w *work) credential.View {
 	}
 	if clock, ok := e.config.Issuers[w.state.Spec.Issuer].(Clocked); ok {
 		if skew, answered, ok := clock.Skew(); ok {
-			v.Skew, v.IssuerAnswered = skew, answered
+			// a wall clock that was set since then is off by that much more
+			stepped := now.Round(0).Sub(answered.Round(0)) - now.Sub(answered)
+			v.Skew, v.IssuerAnswered = skew-stepped, answered
 		}
 	}
 	return v
@@ -299,7 +310,7 @@ func (e *Engine) failed(ctx context.Context, w *work, step credential.Step, caus
 	}
 	// an issuer that asks for an hour gets it, but not more than a key can spare
 	after = min(after, w.state.Spec.Policy.RotateBefore.Std()/8)
-	wait := max(after, backoff(w.state.Spec.Policy, class, attempts, rand.Float64()))
+	wait := max(after, backoff(w.state.Spec.Policy, class, attempts, e.config.Random()))
 	e.config.Logger.Warn("step failed",
 		zap.String(logkey.Credential, string(w.name)), zap.String(logkey.Step, string(step.Kind)),
 		zap.String(logkey.Class, string(class)), zap.Int(logkey.Attempt, attempts),

@@ -38,9 +38,12 @@ func (o *outages) note(ok bool, at time.Time) {
 }
 
 // within adds up the outages between two instants, and tells the end of the last.
+// From is of some wall clock, to is now on ours; in between what ran here counts,
+// whatever the wall clock was set to meanwhile.
 func (o *outages) within(from, to time.Time) (total time.Duration, end time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	from = to.Add(-to.Round(0).Sub(from.Round(0)))
 	for _, i := range o.closed {
 		begin, stop := i.from, i.to
 		if begin.Before(from) {
@@ -51,7 +54,7 @@ func (o *outages) within(from, to time.Time) (total time.Duration, end time.Time
 		}
 		if stop.After(begin) {
 			total += stop.Sub(begin)
-			end = stop
+			end = to.Round(0).Add(-to.Sub(stop))
 		}
 	}
 	return total, end

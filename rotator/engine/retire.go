@@ -31,8 +31,9 @@ func (w *work) primaryWorks(ctx context.Context, old credential.SeatID) error {
 	if w.vault.Primary.Fingerprint != primary.Fingerprint {
 		return w.changed("its api_key is not the promoted key")
 	}
-	now := w.engine.config.Now()
-	if total, end := w.engine.outage.within(later(w.state.Rotation.Promoted, w.state.Rotation.OutageEnd), now); total > 0 && w.draining(old) {
+	told := later(w.state.Rotation.Promoted, w.state.Rotation.OutageEnd)
+	total, end := w.engine.outage.within(told, w.engine.config.Now())
+	if total > 0 && w.draining(old) && !end.Add(-total).Before(told) { // what was told already counts once
 		return &foundError{credential.Found{Outage: total, Finding: credential.Finding{
 			Kind: credential.FindingVaultOutage, Since: end.Add(-total),
 			Detail: "Vault could not be read for " + credential.Short(total) + " of the drain",

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -27,8 +28,13 @@ func revoke(ctx context.Context, w *work, step credential.Step) (credential.Comm
 }
 
 // expire takes a key that ended by itself out of Vault and off the seat list.
-// It changes nothing at the issuer, so it needs no claim.
+// The issuer says that it has: our clock may be wrong. It changes nothing there,
+// so it needs no claim.
 func expire(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
+	over, err := w.over(ctx, step.Seat)
+	if err != nil || !over {
+		return nil, err
+	}
 	if err := w.fence(ctx); err != nil {
 		return nil, err
 	}
@@ -36,6 +42,29 @@ func expire(ctx context.Context, w *work, step credential.Step) (credential.Comm
 		return nil, err
 	}
 	return w.buried(step.Seat, credential.HowExpired), nil
+}
+
+// over asks the issuer whether the key on a seat is dead. If not, its answer has
+// set our idea of its clock right.
+func (w *work) over(ctx context.Context, id credential.SeatID) (bool, error) {
+	status, err := w.issuer.Describe(ctx, id.Item)
+	if credential.IsClass(err, credential.ClassNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	slot := status.Slot(id.Slot)
+	if !slot.Active || (!slot.Expires.IsZero() && !status.Clock.Before(slot.Expires)) {
+		return true, nil
+	}
+	if step := credential.Next(w.state, w.engine.view(w)); step.Kind != credential.StepExpire || step.Seat != id {
+		return false, nil
+	}
+	return false, &credential.Fault{
+		Class: credential.ClassRetryable, System: "issuer " + w.state.Spec.Issuer, Op: "see that the key on " + id.String() + " has expired",
+		Hint: "the issuer calls it active until " + slot.Expires.UTC().Format(time.RFC3339),
+	}
 }
 
 // bury destroys the Vault versions below the fence: they may hold the key.

@@ -1,0 +1,273 @@
+package simulation
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// audit knows what was promised and checks it after every step, from what the
+// ports saw, not from what the engine believes.
+type audit struct {
+	world      *World
+	violations []string
+	rotations  int
+	claims     map[string]*claimed          // claim id → what is known of it
+	named      map[credential.SeatID]string // seat → fingerprint of the live key that an event has named
+	primary    map[credential.Name]credential.SeatID
+	promoted   map[credential.Name]time.Time // when the last promotion was appended
+	refusal    map[credential.Name]time.Time // since when Vault's primary does not work
+}
+
+type claimed struct {
+	credential.Claim
+	name credential.Name
+	at   time.Time // when it was appended
+	used bool      // a generate acted under it
+}
+
+func newAudit(w *World) audit {
+	return audit{
+		world: w, claims: map[string]*claimed{}, named: map[credential.SeatID]string{},
+		primary: map[credential.Name]credential.SeatID{}, promoted: map[credential.Name]time.Time{}, refusal: map[credential.Name]time.Time{},
+	}
+}
+
+func (a *audit) violate(format string, args ...any) {
+	violation := fmt.Sprintf(format, args...)
+	a.violations = append(a.violations, violation)
+	a.world.say("VIOLATION %s", violation)
+}
+
+// appended looks at an event that was just committed, and tells the daemons.
+func (w *World) appended(d *daemon, name credential.Name, before credential.State, event credential.Event, after credential.State) {
+	w.say("  record %s: %s by %s, revision %d %s", name, short(event.Fact), d, after.Revision, detail(event.Fact))
+	w.audit.event(name, before, event, after)
+	for _, other := range w.daemons {
+		if other == d || other.dead {
+			continue
+		}
+		if !w.calm && w.chance(w.rate/2) {
+			w.meet("wake-up lost", nil)
+			continue
+		}
+		other.poke(name)
+	}
+}
+
+func (a *audit) event(name credential.Name, before credential.State, event credential.Event, after credential.State) {
+	replayed := credential.Evolve(before, event)
+	replayed.Name = name
+	one, _ := json.Marshal(replayed)
+	two, _ := json.Marshal(after)
+	if string(one) != string(two) {
+		a.violate("I6 %s: the event does not lead to the state that it carries:\n%s\n%s", name, one, two)
+	}
+	if body := text(event, after); strings.Contains(body, "SECRET-") {
+		a.violate("I5 %s: a secret in %s", name, short(event.Fact))
+	}
+	switch f := event.Fact.(type) {
+	case credential.Started:
+		if before.Rotation != nil && before.Rotation.Phase != credential.PhaseDrain {
+			a.violate("I4 %s: a second rotation beside %s", name, before.Rotation.ID)
+		}
+		a.opened(name, before, event, f.Claim)
+	case credential.StepClaimed:
+		a.opened(name, before, event, f.Claim)
+	case credential.Retiring:
+		a.opened(name, before, event, f.Claim)
+	case credential.Issued:
+		a.named[f.Seat] = string(f.Fingerprint)
+	case credential.Promoted:
+		a.rotations++
+		a.primary[name], a.promoted[name] = f.Seat, time.Now()
+		if seat, _ := before.Seat(f.Seat); seat.Proven.IsZero() || seat.Claimed {
+			a.violate("I3 %s: %s was promoted without proof or with an open revoke", name, f.Seat)
+		}
+	case credential.Invalidated:
+		if live, ok := a.world.portal.live(name)[f.Seat]; ok && live.by == "" && !a.world.outside {
+			a.violate("I3 %s: the record calls the key on %s dead, but it lives", name, f.Seat)
+		}
+		delete(a.named, f.Seat)
+	}
+}
+
+// opened looks at a claim.
+func (a *audit) opened(name credential.Name, before credential.State, event credential.Event, c credential.Claim) {
+	if seat, ok := before.Seat(c.Seat); ok && seat.Role == credential.RolePrimary {
+		a.violate("I2 %s: a claim to %s on the primary %s", name, c.Op, c.Seat)
+	}
+	if fingerprint := a.named[c.Seat]; before.Held(time.Now().Add(10*time.Second)) && c.Op != credential.OpCreateItem && fingerprint != "" {
+		a.violate("I7 %s: a claim to %s on %s, which holds %s, under a hold", name, c.Op, c.Seat, fingerprint)
+	}
+	for _, other := range a.claims {
+		if other.name == name && other.Seat.Item == c.Seat.Item && other.Seat.Slot == c.Seat.Slot && !closed(before, other.ID, c) {
+			if over := other.at.Add(2 * window); time.Now().Before(over) {
+				a.violate("I4 %s: a claim to %s on %s while that of %s runs until %v", name, c.Op, c.Seat, other.Daemon, over.Sub(a.world.began))
+			}
+		}
+	}
+	a.claims[c.ID] = &claimed{Claim: c, name: name, at: time.Now()}
+}
+
+// closed reports whether an earlier claim was closed by its holder, not merely
+// superseded.
+func closed(before credential.State, id string, by credential.Claim) bool {
+	for _, c := range before.Claims {
+		if c.ID == id {
+			return c.Daemon == by.Daemon && len(by.Supersedes) == 0
+		}
+	}
+	return true
+}
+
+// of is the newest claim of a daemon on a seat.
+func (a *audit) of(d *daemon, op credential.Operation, seat credential.SeatID) *claimed {
+	var newest *claimed
+	for _, c := range a.claims {
+		if c.Daemon == d.String() && c.Op == op && (c.Seat == seat || op == credential.OpCreateItem) && (newest == nil || c.at.After(newest.at)) {
+			newest = c
+		}
+	}
+	return newest
+}
+
+// claimOver is when a call's claim and its margin are over.
+func (a *audit) claimOver(c *call) time.Time {
+	var over time.Time
+	for _, claim := range a.claims {
+		if claim.Daemon == c.daemon.String() && claim.name == c.name {
+			over = latest(over, claim.at.Add(2*window))
+		}
+	}
+	return over
+}
+
+// destroys looks at a call that kills the key on a seat, as it acts.
+func (w *World) destroys(d *daemon, name credential.Name, what string, seat credential.SeatID) {
+	a := &w.audit
+	w.say("  portal %s: %s on %s by %s", name, what, seat, d)
+	defer delete(a.named, seat)
+	op := credential.OpGenerate
+	if what == "revoke" {
+		op = credential.OpRevoke
+	}
+	claim := a.of(d, op, seat)
+	switch {
+	case w.outside:
+		return
+	case claim == nil:
+		a.violate("I2 %s: %s on %s without a claim", name, what, seat)
+		return
+	case op == credential.OpGenerate && claim.used:
+		a.violate("I2 %s: a second generate under one claim on %s", name, seat)
+	}
+	claim.used = true
+	state := w.record.State(name)
+	primary, ok := state.Primary()
+	if ok && primary.SeatID == seat {
+		a.violate("I2 %s: %s on %s, which is the primary", name, what, seat)
+	}
+	stored := w.store.Latest(name)
+	if stored.Primary.Seat == seat && !stored.Primary.Secret.Empty() {
+		a.violate("I1 %s: %s on %s, which Vault shows as the primary", name, what, seat)
+	}
+	if live, alive := w.portal.live(name)[seat]; alive && live.by != "" && !claim.Fence { // with one, it may be an earlier mint of ours
+		a.violate("%s: %s on %s kills a stranger's key", name, what, seat)
+	}
+	if s, listed := state.Seat(seat); op == credential.OpRevoke && listed && s.Role == credential.RoleDraining {
+		if since := time.Since(a.promoted[name]); since < drain-10*time.Second && w.clocksRight(a.promoted[name]) {
+			a.violate("I3 %s: the old key on %s dies %v after the promotion, before the drain is over", name, seat, since)
+		}
+	}
+}
+
+// clocksRight reports whether every clock has been right since an instant: a
+// drain is measured by them.
+func (w *World) clocksRight(since time.Time) bool {
+	right := w.portalOffset == 0 && w.stepped.Before(since)
+	for _, d := range w.daemons {
+		right = right && d.offset.Abs() <= 5*time.Second
+	}
+	return right
+}
+
+// instant checks I1: what Vault shows as primary works now.
+func (a *audit) instant() {
+	for _, name := range a.world.names {
+		stored := a.world.store.Latest(name)
+		if _, ok := a.primary[name]; !ok || a.world.portal.Accepts(stored.Primary.Secret) {
+			delete(a.refusal, name)
+			continue
+		}
+		if _, before := a.refusal[name]; !before {
+			a.refusal[name] = time.Now()
+		}
+		if !a.world.outside {
+			a.violate("I1 %s: Vault's primary (version %d, mint %d on %s) does not work", name, stored.Version, stored.Primary.Mint, stored.Primary.Seat)
+		}
+	}
+}
+
+// end demands that every credential has come to rest.
+func (a *audit) end() {
+	if len(a.violations) > 0 {
+		return
+	}
+	w := a.world
+	for _, name := range w.names {
+		state := w.record.State(name)
+		primary, ok := state.Primary()
+		stored := w.store.Latest(name)
+		switch {
+		case !ok:
+			a.violate("end %s: no primary; status %q, rotation %+v, failure %+v, drift %+v", name, state.Status, state.Rotation, state.Failure, state.Drift)
+			continue
+		case !w.portal.Accepts(stored.Primary.Secret):
+			a.violate("end %s: Vault's primary does not work; drift %+v, failure %+v", name, state.Drift, state.Failure)
+		case stored.Primary.Fingerprint != primary.Fingerprint:
+			a.violate("end %s: Vault shows %s, the record %s; drift %+v", name, stored.Primary.Fingerprint, primary.Fingerprint, state.Drift)
+		}
+		if since := time.Since(a.promoted[name]); since > quiet {
+			a.violate("end %s: no rotation in the %v in which nothing went wrong; rotation %+v, failure %+v, drift %+v", name, quiet, state.Rotation, state.Failure, state.Drift)
+		}
+		for seat, live := range w.portal.live(name) {
+			if _, listed := state.Seat(seat); !listed && live.by == "" {
+				a.violate("end %s: a key lives on %s that nobody knows", name, seat)
+			}
+		}
+		if state.Rotation == nil && len(state.Seats) > 1 {
+			a.violate("end %s: seats are left over: %+v", name, state.Seats)
+		}
+	}
+}
+
+// short names a fact.
+func short(f credential.Fact) string {
+	return strings.TrimPrefix(string(f.Type()), "io.keyturn.")
+}
+
+func detail(f credential.Fact) string {
+	switch f := f.(type) {
+	case credential.Started:
+		return fmt.Sprintf("(%s, to %s on %s, mint %d)", f.Rotation.Reason, f.Claim.Op, f.Claim.Seat, f.Claim.Mint)
+	case credential.StepClaimed:
+		return fmt.Sprintf("(to %s on %s, mint %d, supersedes %v)", f.Claim.Op, f.Claim.Seat, f.Claim.Mint, f.Claim.Supersedes)
+	case credential.Retiring:
+		return fmt.Sprintf("(%s)", f.Claim.Seat)
+	case credential.Failed:
+		return fmt.Sprintf("(%s at %s, attempt %d, closes %q)", f.Failure.Class, f.Failure.Step, f.Failure.Attempts, f.Closed)
+	case credential.Issued:
+		return fmt.Sprintf("(mint %d on %s)", f.Mint, f.Seat)
+	case credential.Promoted:
+		return fmt.Sprintf("(%s)", f.Seat)
+	case credential.Invalidated:
+		return fmt.Sprintf("(%s %s)", f.Seat, f.How)
+	case credential.Drifted:
+		return fmt.Sprintf("(%s on %s: %s)", f.Finding.Kind, f.Finding.Seat, f.Finding.Detail)
+	}
+	return ""
+}

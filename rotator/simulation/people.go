@@ -1,0 +1,170 @@
+package simulation
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// spec is what is declared; a variant has other settings.
+func (w *World) spec(name credential.Name, variant int) credential.Spec {
+	policy, err := credential.Policy{
+		Lifetime: credential.Duration(lifetime), RotateBefore: credential.Duration(lead),
+		Drain: credential.Duration(drain), DrainSet: true, Settle: credential.Duration(settle), SettleSet: true,
+	}.Resolve(time.Second, never{}, time.Now())
+	if err != nil {
+		panic(err) // the constants above are wrong
+	}
+	return credential.Spec{
+		Issuer: "portal", Policy: policy,
+		Item: credential.ItemSpec{Title: string(name), Privileges: []string{fmt.Sprintf("privilege:%d", variant)}},
+	}
+}
+
+func (w *World) register(name credential.Name) {
+	w.command(name, credential.Register{Spec: w.spec(name, 0), Actor: "ann"})
+}
+
+// command sends an operator's command by way of any living daemon. Whoever gets
+// no answer sends it again with the same id, as the command line does.
+func (w *World) command(name credential.Name, c credential.Command) {
+	w.say("operator: %s %T %+v", name, c, c)
+	d := w.daemons[w.rng.IntN(len(w.daemons))]
+	if d.dead {
+		return
+	}
+	ctx := as(fmt.Sprintf("operator %d", w.steps))
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				if _, expected := r.(died); !expected {
+					panic(r)
+				}
+			}
+		}()
+		for range 5 {
+			if _, err := d.engine.Command(ctx, name, c); err == nil || credential.ClassOf(err) == credential.ClassUnknown {
+				return
+			}
+		}
+	}()
+}
+
+// person is somebody who does something in the middle.
+func (w *World) person() {
+	name := w.names[w.rng.IntN(len(w.names))]
+	state := w.record.State(name)
+	if state.Status != credential.StatusRegistered {
+		w.register(name)
+		return
+	}
+	switch n := w.rng.IntN(10); {
+	case n < 3:
+		id := fmt.Sprintf("request-%d", w.steps)
+		w.command(name, credential.RequestRotation{ID: id, Actor: "ann", Now: w.chance(0.5)})
+	case n < 5:
+		hold := credential.PutHold{Actor: "ann", Reason: "audit"}
+		if w.chance(0.7) {
+			hold.Until = time.Now().Add(w.between(0, 20*time.Minute))
+		}
+		w.command(name, hold)
+	case n < 6:
+		w.command(name, credential.Release{Actor: "ann"})
+	case n < 8:
+		w.command(name, credential.Register{Spec: w.spec(name, w.rng.IntN(3)), Actor: "ann"})
+	case n < 9:
+		w.stranger(name, state)
+	case w.outside:
+		w.byHand(name, state)
+	}
+}
+
+// stranger generates a key by hand in the slot that keyturn does not use.
+func (w *World) stranger(name credential.Name, state credential.State) {
+	primary, ok := state.Primary()
+	if !ok || state.Rotation != nil {
+		return
+	}
+	w.portal.mu.Lock()
+	defer w.portal.mu.Unlock()
+	it := w.portal.items[primary.Item]
+	if s := &it.slots[primary.Sibling().Slot-1]; !s.active && !it.deleted {
+		w.meet("stranger's key in an idle slot", nil)
+		w.say("a stranger generates on %s of %s", primary.Sibling(), name)
+		w.portal.generate(s, w.portal.Now().Add(10*lifetime), "stranger")
+	}
+}
+
+// byHand kills or changes what applications use: outside assumption ii.
+func (w *World) byHand(name credential.Name, state credential.State) {
+	primary, ok := state.Primary()
+	if !ok {
+		return
+	}
+	w.portal.mu.Lock()
+	it := w.portal.items[primary.Item]
+	w.portal.mu.Unlock()
+	s := &it.slots[primary.Slot-1]
+	stored := w.store.Latest(name)
+	switch w.rng.IntN(5) {
+	case 0:
+		w.meet("primary revoked by hand", nil)
+		s.active, s.key = false, ""
+	case 1:
+		w.meet("primary generated over by hand", nil)
+		w.portal.mu.Lock()
+		w.portal.generate(s, w.portal.Now().Add(lifetime), "stranger")
+		w.portal.mu.Unlock()
+	case 2:
+		w.meet("secret changed by hand", nil)
+		key := credential.NewSecret("SECRET-BY-HAND")
+		w.store.Put(name, &credential.Document{Primary: credential.Key{Secret: key, Fingerprint: key.Fingerprint()}, Secondary: stored.Secondary})
+	case 3:
+		w.meet("secret deleted by hand", nil)
+		w.store.Put(name, nil)
+	case 4:
+		w.meet("item deleted by hand", nil)
+		w.portal.Delete(primary.Item)
+	}
+}
+
+// accept is an operator who looks at findings that wait for one, now and then.
+func (w *World) accept(now time.Time) {
+	if !w.outside || w.nextPerson.After(now) {
+		return
+	}
+	w.nextPerson = now.Add(2 * time.Minute)
+	for _, name := range w.names {
+		for _, d := range w.record.State(name).Drift {
+			if d.Kind == credential.FindingVaultChanged || d.Kind == credential.FindingVaultMissing {
+				w.command(name, credential.RequestRotation{ID: fmt.Sprintf("accept-%d", w.steps), Actor: "ann", Now: true})
+				break
+			}
+		}
+	}
+}
+
+// letGo ends what operators keep a credential waiting with, and declares it if
+// nobody's command got through.
+func (w *World) letGo(name credential.Name) {
+	d := w.daemons[0]
+	for _, other := range w.daemons {
+		if !other.dead {
+			d = other
+		}
+	}
+	if d.dead {
+		d.restart = time.Now()
+		w.happen()
+		d = w.daemons[d.number-1]
+	}
+	commands := []credential.Command{credential.Register{Spec: w.spec(name, 0), Actor: "ann"}, credential.Release{Actor: "ann"}}
+	ctx := as("operator")
+	go func() {
+		defer func() { _ = recover() }()
+		for _, c := range commands {
+			_, _ = d.engine.Command(ctx, name, c)
+		}
+	}()
+}
