@@ -101,7 +101,7 @@ func TestAClockThatIsSetInADrainEndsNoDrain(t *testing.T) {
 	for _, off := range wrong() {
 		l := inDrain()
 		until := l.state.Rotation.DrainUntil
-		l.after(time.Hour).set(off)
+		l.at(until.Add(-time.Minute)).set(off)
 		if step := l.next(); step.Kind != credential.StepWait {
 			t.Errorf("clock %v off in a drain: %s (%s)", off, step.Kind, step.Why)
 		}

@@ -114,6 +114,7 @@ func look(t *testing.T, s credential.State) {
 			t.Fatalf("next is %+v", step)
 		}
 		primary, had := s.Primary()
+		had = had && apart(s.Seats) // a seat that is listed twice says nothing certain
 		for _, c := range []credential.Command{
 			credential.Begin{Reason: step.Reason}, credential.ClaimMint{}, credential.ItemMade{Item: "i9"}, credential.ClaimRevoke{Seat: step.Seat},
 			credential.KeyPromoted{Fingerprint: "fp", Version: 3}, credential.KeyInvalidated{Seat: step.Seat, How: credential.HowExpired},
@@ -134,6 +135,18 @@ func look(t *testing.T, s credential.State) {
 			}
 		}
 	}
+}
+
+// apart reports whether no seat is listed twice, which folding sees to.
+func apart(seats []credential.Seat) bool {
+	listed := map[credential.SeatID]bool{}
+	for _, seat := range seats {
+		if listed[seat.SeatID] {
+			return false
+		}
+		listed[seat.SeatID] = true
+	}
+	return true
 }
 
 func opened(fact credential.Fact) []credential.Claim {

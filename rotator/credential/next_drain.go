@@ -12,8 +12,8 @@ func draining(s State, v View) (Step, bool) {
 		return Step{}, false
 	}
 	for _, seat := range s.Seats { // first, since it frees a slot and needs no claim
-		if seat.Role != RolePrimary && seat.expired(v.IssuerNow()) {
-			return retire(s, v, seat), true
+		if step := retire(s, v, seat); seat.Role != RolePrimary && step.Kind == StepExpire {
+			return step, true
 		}
 	}
 	if reason, why, ok := s.overtaken(v); ok {
@@ -53,7 +53,11 @@ func (s State) overtaken(v View) (reason Reason, why string, ok bool) {
 
 // retire says what stands in the way of the end of one seat, if anything does.
 func retire(s State, v View, seat Seat) Step {
-	if seat.expired(v.IssuerNow()) {
+	expired := seat.expired(v.IssuerNow())
+	if step, ok := blocked(s, v); ok && expired {
+		return step // its end is written to Vault, too
+	}
+	if expired {
 		return Step{Kind: StepExpire, Reason: ReasonKeyExpired, Seat: seat.SeatID, Why: "the old key has expired"}
 	}
 	ends := seat.Expires // where a wait has no other end, the key's own expiry ends it

@@ -78,7 +78,7 @@ func TestWhatWinsWhenSeveralThingsCouldBeSaid(t *testing.T) {
 		"a drift before a key that is ready":                   {proven().must(changed), credential.StepWait, credential.ReasonDrift},
 		"a drift before an old key":                            {inDrain().must(changed).at(over), credential.StepWait, credential.ReasonDrift},
 		"a drift before a rotation that is due":                {withFirstKey().must(changed).at(making().now), credential.StepWait, credential.ReasonDrift},
-		"an expired old key before a drift":                    {func() *life { l := inDrain().must(changed); s, _ := l.state.Seat(first); return l.at(s.Expires) }(), credential.StepExpire, credential.ReasonKeyExpired},
+		"a drift before an expired old key":                    {func() *life { l := inDrain().must(changed); s, _ := l.state.Seat(first); return l.at(s.Expires) }(), credential.StepWait, credential.ReasonDrift},
 		"an expired new key before a drift":                    {dead(proven().must(changed)), credential.StepAbandon, credential.ReasonKeyExpired},
 		"a hold before the clocks":                             {inDrain().must(credential.PutHold{Actor: "ann"}).skewed(time.Hour).at(over), credential.StepWait, credential.ReasonHeld},
 		"the clocks before the drain":                          {inDrain().skewed(5*time.Minute + 1), credential.StepWait, credential.ReasonSkew},

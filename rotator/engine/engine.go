@@ -84,8 +84,12 @@ type Result struct {
 	Next credential.Step
 }
 
-// maxTurns bounds a pass: a rotation takes about a dozen turns.
-const maxTurns = 200
+// maxTurns bounds a pass: a rotation takes about a dozen turns. maxIdle bounds
+// those after one another whose result came to nothing.
+const (
+	maxTurns = 200
+	maxIdle  = 5
+)
 
 // Pass takes a credential as far as it goes now. An error means that the record
 // could not be read or written; a failed step is in the record, not an error.
@@ -95,7 +99,7 @@ func (e *Engine) Pass(ctx context.Context, name credential.Name) (Result, error)
 	if err := e.load(ctx, w); err != nil {
 		return Result{}, err
 	}
-	for range maxTurns {
+	for turn, idle := 0, 0; turn < maxTurns && idle < maxIdle; turn++ {
 		step := credential.Next(w.state, e.view(w))
 		if step.Kind == credential.StepWait {
 			return Result{State: w.state, Next: step}, nil
@@ -120,11 +124,15 @@ func (e *Engine) Pass(ctx context.Context, name credential.Name) (Result, error)
 		if command == nil {
 			continue
 		}
+		before := w.head.Sequence
 		if err := e.commit(ctx, w, command); err != nil {
 			return Result{}, err
 		}
+		if idle++; w.head.Sequence != before {
+			idle = 0
+		}
 	}
-	return Result{}, fmt.Errorf("credential %s: no end after %d turns", name, maxTurns)
+	return Result{}, fmt.Errorf("credential %s: the steps lead nowhere (try: keyturn show %s)", name, name)
 }
 
 // do runs one step and tells how it went.

@@ -20,6 +20,13 @@ type audit struct {
 	primary    map[credential.Name]credential.SeatID
 	promoted   map[credential.Name]time.Time // when the last promotion was appended
 	refusal    map[credential.Name]time.Time // since when Vault's primary does not work
+	shown      map[credential.Name]shown
+}
+
+// shown is the key that Vault shows as primary, and since when.
+type shown struct {
+	key credential.Fingerprint
+	at  time.Time
 }
 
 type claimed struct {
@@ -33,6 +40,7 @@ func newAudit(w *World) audit {
 	return audit{
 		world: w, claims: map[string]*claimed{}, named: map[credential.SeatID]string{},
 		primary: map[credential.Name]credential.SeatID{}, promoted: map[credential.Name]time.Time{}, refusal: map[credential.Name]time.Time{},
+		shown: map[credential.Name]shown{},
 	}
 }
 
@@ -88,7 +96,7 @@ func (a *audit) event(name credential.Name, before credential.State, event crede
 			a.violate("I3 %s: %s was promoted without proof or with an open revoke", name, f.Seat)
 		}
 	case credential.Invalidated:
-		if live, ok := a.world.portal.live(name)[f.Seat]; ok && live.by == "" && !a.world.outside {
+		if live, ok := a.world.portal.live(name)[f.Seat]; ok && live.by == "" && !a.world.outside && live.expires.After(a.world.portal.Now().Add(3*time.Minute)) { // its clock may be set back by two
 			a.violate("I3 %s: the record calls the key on %s dead, but it lives", name, f.Seat)
 		}
 		delete(a.named, f.Seat)
@@ -179,8 +187,8 @@ func (w *World) destroys(d *daemon, name credential.Name, what string, seat cred
 		a.violate("%s: %s on %s kills a stranger's key", name, what, seat)
 	}
 	if s, listed := state.Seat(seat); op == credential.OpRevoke && listed && s.Role == credential.RoleDraining {
-		if since := time.Since(a.promoted[name]); since < drain-10*time.Second && w.clocksRight(a.promoted[name]) {
-			a.violate("I3 %s: the old key on %s dies %v after the promotion, before the drain is over", name, seat, since)
+		if since := time.Since(a.shown[name].at); since < drain-10*time.Second && w.clocksRight(a.shown[name].at) {
+			a.violate("I3 %s: the old key on %s dies %v after Vault shows the new one, before the drain is over", name, seat, since)
 		}
 	}
 }
@@ -199,6 +207,9 @@ func (w *World) clocksRight(since time.Time) bool {
 func (a *audit) instant() {
 	for _, name := range a.world.names {
 		stored := a.world.store.Latest(name)
+		if key := stored.Primary.Fingerprint; key != a.shown[name].key {
+			a.shown[name] = shown{key, time.Now()}
+		}
 		if _, ok := a.primary[name]; !ok || a.world.portal.Accepts(stored.Primary.Secret) {
 			delete(a.refusal, name)
 			continue

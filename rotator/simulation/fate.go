@@ -115,12 +115,18 @@ func (w *World) troubles(c *call) bool {
 	if w.calm || !w.chance(w.rate) {
 		return false
 	}
-	return w.outside || !w.urgent(c.name)
+	return w.outside || !w.urgent()
 }
 
-func (w *World) urgent(name credential.Name) bool {
-	primary, ok := w.record.State(name).Primary()
-	return ok && w.portal.Now().After(primary.Expires.Add(-lead*2/3))
+// urgent reports whether a primary nears its expiry.
+func (w *World) urgent() bool {
+	for _, name := range w.names {
+		primary, ok := w.record.State(name).Primary()
+		if ok && w.portal.Now().After(primary.Expires.Add(-lead*2/3)) {
+			return true
+		}
+	}
+	return false
 }
 
 // fault lets something go wrong with a call; false = it does not after all.

@@ -40,13 +40,8 @@ func (w *World) happen() {
 
 // trouble is a fault that meets more than one call.
 func (w *World) trouble() {
-	if w.rate == 0 {
+	if w.rate == 0 || (!w.outside && w.urgent()) {
 		return
-	}
-	for _, name := range w.names {
-		if !w.outside && w.urgent(name) {
-			return
-		}
 	}
 	d := w.daemons[w.rng.IntN(len(w.daemons))]
 	switch w.rng.IntN(5) {
