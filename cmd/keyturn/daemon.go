@@ -27,18 +27,25 @@ func (d *daemon) pass(ctx context.Context, name credential.Name, inspect bool) (
 	if err != nil {
 		return schedule.Wake{}, err
 	}
-	return wake(result.State, result.Next), nil
+	w := wake(result.State, result.Next, d.id)
+	w.Mine = result.Next.Reason == credential.ReasonInFlight
+	return w, nil
 }
 
-// plan says when to look at a credential whose state was read elsewhere.
-func (d *daemon) plan(name credential.Name, state credential.State) schedule.Wake {
-	return wake(state, d.engine.Plan(name, state))
+// plan says when to look at a credential whose state was read elsewhere. By is
+// the daemon whose pass appended the last event; empty = none.
+func (d *daemon) plan(name credential.Name, state credential.State, by string) schedule.Wake {
+	return wake(state, d.engine.Plan(name, state), by)
 }
 
-func wake(s credential.State, next credential.Step) schedule.Wake {
-	w := schedule.Wake{At: next.At, Lane: s.Spec.Issuer, Silent: s.Failure != nil && s.Failure.Silent}
+func wake(s credential.State, next credential.Step, by string) schedule.Wake {
+	now := wallClock()
+	w := schedule.Wake{
+		At: next.At, Lane: s.Spec.Issuer, Silent: s.Failure != nil && s.Failure.Silent,
+		Retry: retried(s), Pressing: pressing(s, now), Turn: turnOf(s, next, by, now),
+	}
 	if next.Kind != credential.StepWait {
-		w.At = wallClock()
+		w.At = now
 	}
 	if primary, ok := s.Primary(); ok {
 		w.Urgency = primary.Expires
@@ -51,25 +58,25 @@ func (d *daemon) seen(entry credential.Entry) {
 	if entry.Event.Daemon == d.id {
 		return
 	}
-	d.metrics.expiry.note(entry.Name, entry.State)
-	d.scheduler.Set(entry.Name, d.plan(entry.Name, entry.State))
+	d.metrics.note(entry.Name, entry.State)
+	d.scheduler.Set(entry.Name, d.plan(entry.Name, entry.State, passOf(entry.Event)))
 }
 
 func (d *daemon) sweeper() *schedule.Sweeper {
 	listers := map[string]schedule.Lister{}
-	for name, portal := range d.issuers {
-		listers[name] = portal
+	for name, issuer := range d.issuers {
+		listers[name] = issuer
 	}
 	return &schedule.Sweeper{
-		Spec: d.config.Daemon.Sweep, Calendar: d.calendar, Recover: d.record.Recover,
-		Plan:    func(e credential.Entry) schedule.Wake { return d.plan(e.Name, e.State) },
+		Spec: d.settings.Load().Daemon.Sweep, Specs: d.specs, Soon: d.soon, Calendar: d.calendar, Recover: d.record.Recover,
+		Plan:    func(e credential.Entry) schedule.Wake { return d.plan(e.Name, e.State, passOf(e.Event)) },
 		Issuers: listers, Scheduler: d.scheduler, Now: wallClock, Logger: d.logger,
 	}
 }
 
 // checkSpec refuses what this installation cannot carry out.
 func (d *daemon) checkSpec(spec credential.Spec) (credential.Spec, error) {
-	issuer, ok := d.config.Issuers[spec.Issuer]
+	issuer, ok := d.settings.Load().Issuers[spec.Issuer]
 	if !ok {
 		return spec, fmt.Errorf("no issuer %q is configured at this daemon", spec.Issuer)
 	}
@@ -124,7 +131,7 @@ func (d *daemon) loggedIn(state vault.LoginState) {
 	d.logger.Warn("waiting for Vault", zap.Int(logkey.Attempt, state.Attempt), zap.Error(state.Err))
 }
 
-const healthEvery = 5 * time.Second
+const healthEvery = 2 * time.Second
 
 // watchVault asks how Vault is, so that an outage during a drain is noticed.
 func (d *daemon) watchVault(ctx context.Context) error {
@@ -146,6 +153,51 @@ func (d *daemon) watchVault(ctx context.Context) error {
 	})
 }
 
+// watchRecord reads the record now and then, so that /readyz knows of a trouble
+// before a credential is due.
+func (d *daemon) watchRecord(ctx context.Context) error {
+	return every(ctx, healthEvery, func() {
+		_, _, err := d.record.Load(ctx, "keyturn/health") // nobody's name, or anybody's: it is only read
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			d.status.set("record", err.Error())
+		default:
+			d.status.set("record", "")
+		}
+	})
+}
+
+// passes is told of passes that could not read or write the record, and of the
+// end of that.
+func (d *daemon) passes(err error) {
+	if err != nil {
+		d.status.set("passes", err.Error())
+		return
+	}
+	d.status.set("passes", "")
+}
+
+// jumped is told that the clock has jumped. What is due by the new one is under
+// way already; the sweep finds what changed meanwhile.
+func (d *daemon) jumped(by time.Duration) {
+	d.logger.Warn("the clock has jumped, or this machine has slept: everything is planned anew", zap.Duration(logkey.By, by))
+	select {
+	case d.soon <- struct{}{}:
+	default:
+	}
+}
+
+// issuerChanged is told that an issuer went or came back.
+func (d *daemon) issuerChanged(name string, up bool) {
+	if !up {
+		d.metrics.up.WithLabelValues(name).Set(0)
+		return
+	}
+	d.metrics.up.WithLabelValues(name).Set(1)
+	d.scheduler.Answered(name)
+}
+
 // managerWarning is how long before its expiry a manager's API key is warned of.
 const managerWarning = 14 * 24 * time.Hour
 
@@ -157,7 +209,7 @@ func (d *daemon) watchIssuers(ctx context.Context) error {
 		for name, portal := range d.issuers {
 			if skew, _, ok := portal.Skew(); ok {
 				d.metrics.skew.WithLabelValues(name).Set(skew.Seconds())
-				bound := d.config.Issuers[name].MaxClockSkew.Value
+				bound := d.settings.Load().Issuers[name].MaxClockSkew.Value
 				if skew.Abs() > bound && wallClock().Sub(warned[name+"/clock"]) > time.Minute {
 					warned[name+"/clock"] = wallClock()
 					d.logger.Error("this clock and the issuer's differ too much; no old key is invalidated until they agree",

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
 	"github.com/keyturn/keyturn/publisher"
@@ -141,7 +142,7 @@ func examineNATS(ctx context.Context, c *config.Config, get config.VaultGet) []f
 
 func examineIssuer(ctx context.Context, name string, c *config.Config, get config.VaultGet) []finding {
 	part := "issuer " + name
-	portal, err := openIssuer(name, c.Issuers[name], get, nil)
+	portal, err := openIssuer(name, c.Issuers[name], get, nil, zap.NewNop())
 	if err != nil {
 		return []finding{{Part: part, What: err.Error()}}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,15 @@ type listed struct {
 	Held        bool                   `json:"held,omitempty"`
 	Failure     string                 `json:"failure,omitempty"`
 	Holder      string                 `json:"claim_holder,omitempty"`
+	// Claims are the open ones: who may be making calls at the issuer.
+	Claims []listedClaim `json:"claims,omitempty"`
+}
+
+// listedClaim is who holds what, since when.
+type listedClaim struct {
+	Daemon    string               `json:"daemon"`
+	Operation credential.Operation `json:"operation"`
+	Since     time.Time            `json:"since"`
 }
 
 func summary(s credential.State, now time.Time) listed {
@@ -31,10 +41,20 @@ func summary(s credential.State, now time.Time) listed {
 	if s.Failure != nil {
 		l.Failure = s.Failure.Message
 	}
-	if n := len(s.Claims); n > 0 {
-		l.Holder = s.Claims[n-1].Daemon
+	for _, c := range s.Claims {
+		l.Holder = c.Daemon
+		l.Claims = append(l.Claims, listedClaim{c.Daemon, c.Op, c.Opened})
 	}
 	return l
+}
+
+// holder says who holds what, for a cell of a table.
+func (l listed) holder(now time.Time) string {
+	var cells []string
+	for _, c := range l.Claims {
+		cells = append(cells, fmt.Sprintf("%s %s since %s", c.Daemon, c.Operation, ago(max(0, now.Sub(c.Since)))))
+	}
+	return orDash(strings.Join(cells, ", "))
 }
 
 // stateWord is the state of a credential in one word.
@@ -80,13 +100,13 @@ func listCommand(o *options) *cobra.Command {
 				list = append(list, l)
 				rows = append(rows, []string{
 					string(l.Name), l.Issuer, l.State, fmt.Sprint(l.Generation), string(l.Fingerprint),
-					until(l.Expires, now), until(l.Due, now),
+					until(l.Expires, now), until(l.Due, now), l.holder(now),
 				})
 			}
 			if o.output == "json" {
 				return printJSON(cmd.OutOrStdout(), list)
 			}
-			return printTable(cmd.OutOrStdout(), []string{"NAME", "ISSUER", "STATE", "GEN", "FINGERPRINT", "EXPIRES", "NEXT ROTATION"}, rows)
+			return printTable(cmd.OutOrStdout(), []string{"NAME", "ISSUER", "STATE", "GEN", "FINGERPRINT", "EXPIRES", "NEXT ROTATION", "HELD BY"}, rows)
 		},
 	}
 }

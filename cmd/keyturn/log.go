@@ -9,9 +9,15 @@ import (
 
 // newLogger logs JSON to standard error, or lines for people.
 func newLogger(level string, readable bool) (*zap.Logger, error) {
+	logger, _, err := newLeveledLogger(level, readable)
+	return logger, err
+}
+
+// newLeveledLogger is newLogger with the level that can be changed later.
+func newLeveledLogger(level string, readable bool) (*zap.Logger, *zap.AtomicLevel, error) {
 	parsed, err := zapcore.ParseLevel(level)
 	if err != nil {
-		return nil, fmt.Errorf("log level %q: %w", level, err)
+		return nil, nil, fmt.Errorf("log level %q: %w", level, err)
 	}
 	c := zap.NewProductionConfig()
 	if readable {
@@ -24,5 +30,6 @@ func newLogger(level string, readable bool) (*zap.Logger, error) {
 	c.Sampling = nil
 	c.DisableStacktrace = true
 	c.Level = zap.NewAtomicLevelAt(parsed)
-	return c.Build()
+	logger, err := c.Build()
+	return logger, &c.Level, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/schedule"
 )
 
 // metrics are what /metrics shows.
@@ -23,7 +24,19 @@ type metrics struct {
 	conflicts *prometheus.CounterVec
 	skew      *prometheus.GaugeVec
 	manager   *prometheus.GaugeVec
+	claimed   *prometheus.CounterVec
+	differs   *prometheus.CounterVec
+	reloads   *prometheus.CounterVec
+	up        *prometheus.GaugeVec
+	daemons   prometheus.Gauge
+	claims    *holdings
 	expiry    *expiries
+}
+
+// note keeps what is shown of a credential.
+func (m *metrics) note(name credential.Name, s credential.State) {
+	m.expiry.note(name, s)
+	m.claims.note(name, s)
 }
 
 // expiries knows the expiry of each primary key, for the soonest of each issuer.
@@ -71,8 +84,11 @@ func (e *expiries) note(name credential.Name, s credential.State) {
 	e.keys[name] = expiring{s.Spec.Issuer, primary.Expires}
 }
 
-func newMetrics(lag func() time.Duration, credentials func() int) *metrics {
-	m := &metrics{registry: prometheus.NewRegistry(), expiry: &expiries{keys: map[credential.Name]expiring{}}}
+func newMetrics(scheduler *schedule.Scheduler) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(), expiry: &expiries{keys: map[credential.Name]expiring{}},
+		claims: &holdings{claims: map[credential.Name]held{}},
+	}
 	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 	m.rotations = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keyturn_rotations_total", Help: "Rotations by result (started, promoted, ended, abandoned, attempt_failed) and reason.",
@@ -98,16 +114,53 @@ func newMetrics(lag func() time.Duration, credentials func() int) *metrics {
 	m.manager = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "keyturn_manager_key_expiry_timestamp_seconds", Help: "When the API key that manages an issuer expires.",
 	}, []string{"issuer"})
-	m.registry.MustRegister(m.rotations, m.steps, m.calls, m.failures, m.events, m.conflicts, m.skew, m.manager, m.expiry,
+	m.claimed = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_claims_total", Help: "Claims by result: won, or lost to another daemon (or another writer) that was first.",
+	}, []string{"result"})
+	m.differs = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_peer_differences_total", Help: "Other daemons met that are not like this one, by kind: another config, or a newer record schema.",
+	}, []string{"kind"})
+	m.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_config_reloads_total", Help: "Times that the configuration was read again (read, refused).",
+	}, []string{"result"})
+	m.up = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "keyturn_issuer_up", Help: "0 while the issuer does not answer and is spared, else 1.",
+	}, []string{"issuer"})
+	m.daemons = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "keyturn_daemons", Help: "Daemons of this installation that live, this one included.",
+	})
+	m.daemons.Set(1)
+	m.registry.MustRegister(m.claimed, m.differs, m.reloads, m.up, m.daemons, m.claims, lanesCollector{scheduler},
+		m.rotations, m.steps, m.calls, m.failures, m.events, m.conflicts, m.skew, m.manager, m.expiry,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "keyturn_schedule_lag_seconds", Help: "How long the most overdue credential has waited for its turn.",
-		}, func() float64 { return lag().Seconds() }),
+		}, func() float64 { return scheduler.Lag().Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "keyturn_credentials", Help: "Credentials that this daemon watches.",
-		}, func() float64 { return float64(credentials()) }),
+		}, func() float64 { return float64(scheduler.Len()) }),
 	)
 	return m
+}
+
+// lanesCollector shows what there is in each lane.
+type lanesCollector struct{ *schedule.Scheduler }
+
+func laneDesc() *prometheus.Desc {
+	return prometheus.NewDesc("keyturn_lane_credentials",
+		"Credentials in a lane: queued, running, silent (waiting for the issuer to answer), and limit, this daemon's share.", []string{"issuer", "kind"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (lanesCollector) Describe(out chan<- *prometheus.Desc) { out <- laneDesc() }
+
+// Collect implements prometheus.Collector.
+func (l lanesCollector) Collect(out chan<- prometheus.Metric) {
+	for name, load := range l.Loads() {
+		for kind, n := range map[string]int{"queued": load.Queued, "running": load.Running, "silent": load.Silent, "limit": load.Limit} {
+			out <- prometheus.MustNewConstMetric(laneDesc(), prometheus.GaugeValue, float64(n), name, kind)
+		}
+	}
 }
 
 // call is the hook of the adapters.
@@ -130,7 +183,7 @@ func word(op string) string {
 // committed counts what an event means.
 func (m *metrics) committed(event credential.Event, after credential.State) {
 	m.events.WithLabelValues(string(event.Fact.Type())).Inc()
-	m.expiry.note(after.Name, after)
+	m.note(after.Name, after)
 	switch f := event.Fact.(type) {
 	case credential.Started:
 		m.rotations.WithLabelValues("started", string(f.Rotation.Reason)).Inc()

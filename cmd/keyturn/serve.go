@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"os/signal"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,11 +20,11 @@ import (
 
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
 	"github.com/keyturn/keyturn/publisher"
-	"github.com/keyturn/keyturn/rotator/arcgis"
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/engine"
 	"github.com/keyturn/keyturn/rotator/logkey"
+	"github.com/keyturn/keyturn/rotator/peers"
 	"github.com/keyturn/keyturn/rotator/schedule"
 	"github.com/keyturn/keyturn/vault"
 )
@@ -31,33 +35,45 @@ func serveCommand(o *options) *cobra.Command {
 		Long: `Run the daemon. It needs a stream and a signing key: run keyturn setup once.
 
 While Vault or NATS is away it waits and says so; /readyz tells what it waits for.
-SIGTERM lets the steps that are under way finish, for at most ten seconds.`,
+Any number of daemons may run with the same configuration: they share the work
+and the limits of the issuers.
+SIGTERM lets the steps that are under way finish, for at most ten seconds; what is
+left over goes on at another daemon, or at the next start.
+SIGHUP reads the configuration again: the issuers' limits, the sweeps and the log
+level change at once; for the rest it says which field needs a restart.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, calendar, err := o.load()
 			if err != nil {
 				return err
 			}
-			logger, err := newLogger(c.Daemon.LogLevel, false)
+			logger, level, err := newLeveledLogger(c.Daemon.LogLevel, false)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = logger.Sync() }()
-			return serve(cmd.Context(), c, calendar, logger, nil)
+			reloads := make(chan os.Signal, 1)
+			signal.Notify(reloads, syscall.SIGHUP)
+			defer signal.Stop(reloads)
+			return serveWith(cmd.Context(), c, calendar, logger, serveOptions{level: level, reloads: reloads})
 		},
 	}
 }
 
 // daemon is a running daemon and its parts.
 type daemon struct {
-	config   *config.Config
+	settings atomic.Pointer[settings]
+	fleet    atomic.Pointer[peers.Fleet]
+	options  serveOptions
 	calendar *schedule.Calendar
 	logger   *zap.Logger
 	id       string
 	status   *status
+	specs    chan string   // one slot: a new spec of the sweeps
+	soon     chan struct{} // one slot: a sweep that cannot wait
 
 	vault     *vault.Client
 	record    *publisher.Record
-	issuers   map[string]*arcgis.Portal
+	issuers   map[string]*lane
 	engine    *engine.Engine
 	scheduler *schedule.Scheduler
 	metrics   *metrics
@@ -66,26 +82,36 @@ type daemon struct {
 // serve runs the daemon until ctx ends. Ready, if given, is called once when
 // everything serves.
 func serve(ctx context.Context, c *config.Config, calendar *schedule.Calendar, logger *zap.Logger, ready func()) error {
+	return serveWith(ctx, c, calendar, logger, serveOptions{ready: ready})
+}
+
+func newDaemon(c *config.Config, calendar *schedule.Calendar, logger *zap.Logger, o serveOptions) *daemon {
 	d := &daemon{
-		config: c, calendar: calendar, logger: logger, id: "d-" + engine.NewID()[:8],
-		status: newStatus("vault", "nats", "record"), issuers: map[string]*arcgis.Portal{},
+		options: o, calendar: calendar, logger: logger, id: "d-" + engine.NewID()[:8],
+		status: newStatus("vault", "nats", "record"), issuers: map[string]*lane{},
+		specs: make(chan string, 1), soon: make(chan struct{}, 1),
 	}
+	d.settings.Store(newSettings(c))
+	alone := peers.NewFleet(d.id)
+	d.fleet.Store(&alone)
 	d.scheduler = schedule.New(schedule.Config{
-		Pass: d.pass, Lanes: lanes(c), Now: wallClock, Logger: logger,
+		Pass: d.pass, Lanes: lanes(c), Defer: d.leave, Jumped: d.jumped, Failing: d.passes, Now: wallClock, Logger: logger,
 	})
-	d.metrics = newMetrics(d.scheduler.Lag, d.scheduler.Len)
+	d.metrics = newMetrics(d.scheduler)
+	return d
+}
+
+func serveWith(ctx context.Context, c *config.Config, calendar *schedule.Calendar, logger *zap.Logger, o serveOptions) error {
+	return newDaemon(c, calendar, logger, o).serve(ctx)
+}
+
+// serve runs all parts until ctx ends or one fails.
+func (d *daemon) serve(ctx context.Context) error {
+	c, logger := d.settings.Load(), d.logger
 	logger.Info("keyturn starts", zap.String(logkey.Version, version), zap.String(logkey.Daemon, d.id), zap.String(logkey.Config, c.Path), zap.String(logkey.Digest, c.Digest()))
 	for _, warning := range c.Warnings() {
 		logger.Warn("configuration: " + warning)
 	}
-	if e := c.NATS.Embedded; e != nil {
-		_, stopNATS, err := startNATS(e.StoreDir, e.Listen)
-		if err != nil {
-			return err
-		}
-		defer stopNATS()
-	}
-
 	var err error
 	d.vault, err = openVault(c.Vault, c.Daemon.Workers, d.metrics.call("vault"), d.loggedIn)
 	if err != nil {
@@ -93,30 +119,44 @@ func serve(ctx context.Context, c *config.Config, calendar *schedule.Calendar, l
 	}
 	defer d.vault.Close()
 	for _, name := range slices.Sorted(maps.Keys(c.Issuers)) {
-		portal, err := openIssuer(name, c.Issuers[name], d.vault.Get, d.metrics.call("issuer "+name))
+		issuer, err := openIssuer(name, c.Issuers[name], d.vault.Get, d.metrics.call("issuer "+name), logger)
 		if err != nil {
 			return err
 		}
-		defer portal.Close()
-		d.issuers[name] = portal
+		defer issuer.Close()
+		issuer.changed = d.issuerChanged
+		d.issuers[name] = issuer
+		d.metrics.up.WithLabelValues(name).Set(1)
 	}
 	group := newGroup(ctx)
 	group.run("http", func(ctx context.Context) error {
 		return serveHTTP(ctx, c.Daemon.HTTP, d.metrics.registry, d.status, logger)
 	})
 	group.run("vault", d.vault.Run)
-	group.run("daemon", func(ctx context.Context) error { return d.run(ctx, group, ready) })
+	group.run("reload", d.watchReloads)
+	for name, issuer := range d.issuers {
+		group.run("issuer "+name, issuer.Run)
+	}
+	group.run("daemon", d.run)
 	err = group.wait()
 	logger.Info("keyturn has ended")
 	return err
 }
 
 // run waits for what the daemon needs, then starts the rest.
-func (d *daemon) run(ctx context.Context, group *group, ready func()) error {
+func (d *daemon) run(ctx context.Context) error {
+	c := d.settings.Load()
+	if e := c.NATS.Embedded; e != nil { // /readyz serves already: a large record takes its time
+		_, stopNATS, err := startNATS(e.StoreDir, e.Listen)
+		if err != nil {
+			return err
+		}
+		defer stopNATS()
+	}
 	if err := d.vault.WaitReady(ctx); err != nil {
 		return stopped(ctx, err)
 	}
-	conn, err := connectNATS(ctx, d.config.NATS, d.vault.Get, true,
+	conn, err := connectNATS(ctx, c.NATS, d.vault.Get, true,
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			d.status.set("nats", "disconnected")
 			if err != nil {
@@ -151,22 +191,31 @@ func (d *daemon) run(ctx context.Context, group *group, ready func()) error {
 		return stopped(ctx, err)
 	}
 	inner := newGroup(ctx)
+	fellows := d.peerService(conn)
+	inner.run("peers", fellows.Run)
 	inner.run("watch", func(ctx context.Context) error { return d.record.Watch(ctx, last, d.seen) })
-	inner.run("scheduler", d.scheduler.Run)
+	inner.run("scheduler", func(ctx context.Context) error {
+		select { // who begins what is known before anything begins
+		case <-fellows.Joined():
+		case <-ctx.Done():
+		}
+		return d.scheduler.Run(ctx)
+	})
 	inner.run("sweeper", d.sweeper().Run)
 	inner.run("vault health", d.watchVault)
+	inner.run("record health", d.watchRecord)
 	inner.run("issuer health", d.watchIssuers)
 	inner.run("control", control.New(control.Config{
 		Conn: conn, Commander: d.engine, Check: d.checkSpec, Version: semantic(version), Logger: d.logger,
-		Limits: limits(d.config),
+		Limits: limits(c.Config),
 		Started: func() {
 			d.status.set("record", "")
 			d.logger.Info("keyturn is ready", zap.Int(logkey.Credentials, d.scheduler.Len()))
-			if ready != nil {
-				ready()
+			if d.options.ready != nil {
+				d.options.ready()
 			}
 		},
-		Changed: func(name credential.Name, after credential.State) { d.scheduler.Set(name, d.plan(name, after)) },
+		Changed: func(name credential.Name, after credential.State) { d.scheduler.Set(name, d.plan(name, after, "")) },
 	}).Run)
 	return inner.wait()
 }
@@ -185,7 +234,7 @@ func (d *daemon) awaitNATS(ctx context.Context, conn *nats.Conn) error {
 	for !conn.IsConnected() {
 		if !said {
 			said = true
-			d.logger.Warn("waiting for NATS", zap.String(logkey.URL, d.config.NATS.URL), zap.Error(conn.LastError()))
+			d.logger.Warn("waiting for NATS", zap.String(logkey.URL, d.settings.Load().NATS.URL), zap.Error(conn.LastError()))
 		}
 		select {
 		case <-ctx.Done():
@@ -212,7 +261,7 @@ func (d *daemon) open(ctx context.Context, conn *nats.Conn) error {
 		if err != nil {
 			return permanent{err}
 		}
-		record, err := openRecord(ctx, d.config, conn, publisher.Config{
+		record, err := openRecord(ctx, d.settings.Load().Config, conn, publisher.Config{
 			Signer: signer,
 			OnBad: func(subject string, sequence uint64, err error) {
 				d.logger.Error("an event cannot be read; the others go on", zap.String(logkey.Subject, subject), zap.Uint64(logkey.Sequence, sequence), zap.Error(err))
@@ -227,12 +276,12 @@ func (d *daemon) open(ctx context.Context, conn *nats.Conn) error {
 		}
 		d.record = record
 		ports := map[string]engine.Issuer{}
-		for name, portal := range d.issuers {
-			ports[name] = portal
+		for name, issuer := range d.issuers {
+			ports[name] = issuer
 		}
 		d.engine = engine.New(engine.Config{
-			Record: record, Store: d.vault, Issuers: ports, Calendar: d.calendar,
-			Installation: d.config.Installation, Daemon: d.id, MaxSkew: skews(d.config),
+			Record: claiming{record, d.metrics.claimed}, Store: d.vault, Issuers: ports, Calendar: d.calendar,
+			Installation: d.settings.Load().Installation, Daemon: d.id, MaxSkew: skews(d.settings.Load().Config),
 			Now: wallClock, Logger: d.logger, Hooks: engine.Hooks{
 				Committed: d.metrics.committed,
 				Conflict:  func(system string) { d.metrics.conflicts.WithLabelValues(system).Inc() },
@@ -250,8 +299,8 @@ func (d *daemon) recover(ctx context.Context) (last uint64, err error) {
 	err = d.retry(ctx, "record", func() error {
 		return d.record.Recover(ctx, func(entry credential.Entry) error {
 			last = max(last, entry.Head.Sequence)
-			d.metrics.expiry.note(entry.Name, entry.State)
-			d.scheduler.Set(entry.Name, d.plan(entry.Name, entry.State))
+			d.metrics.note(entry.Name, entry.State)
+			d.scheduler.Set(entry.Name, d.plan(entry.Name, entry.State, passOf(entry.Event)))
 			return nil
 		})
 	})

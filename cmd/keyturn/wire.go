@@ -5,14 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
-	"golang.org/x/time/rate"
+	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
 	"github.com/keyturn/keyturn/publisher"
@@ -138,8 +136,9 @@ func openRecord(ctx context.Context, c *config.Config, conn *nats.Conn, settings
 	return publisher.Open(ctx, settings)
 }
 
-// openIssuer makes the client of a portal; it makes no call.
-func openIssuer(name string, c config.Issuer, get config.VaultGet, observe func(op string, took time.Duration, err error)) (*arcgis.Portal, error) {
+// openIssuer makes the client of a portal, with what stands before its calls; it
+// makes none.
+func openIssuer(name string, c config.Issuer, get config.VaultGet, observe func(op string, took time.Duration, err error), logger *zap.Logger) (*lane, error) {
 	read := func(s config.Source) func() (credential.Secret, error) {
 		if !s.Given() {
 			return nil
@@ -158,36 +157,21 @@ func openIssuer(name string, c config.Issuer, get config.VaultGet, observe func(
 	if tlsConfig != nil {
 		transport.TLSClientConfig = withDefaults(tlsConfig)
 	}
-	return arcgis.New(arcgis.Config{
+	settings := arcgis.Config{
 		Name: name, URL: c.URL, Username: c.Username, Password: read(c.Password), APIKey: read(c.APIKey),
-		Concurrency: c.Concurrency, Timeout: c.Timeout.Value, Transport: limited(transport, c.RateLimit),
+		Concurrency: c.Concurrency, Timeout: c.Timeout.Value, Transport: transport,
 		Now: wallClock, Observe: observe,
-	})
-}
-
-// limited spaces calls out; a rate of zero is no limit.
-func limited(transport http.RoundTripper, perSecond float64) http.RoundTripper {
-	if perSecond <= 0 {
-		return transport
 	}
-	return &limiter{transport, rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))}
-}
-
-type limiter struct {
-	http.RoundTripper
-	rate *rate.Limiter
-}
-
-// RoundTrip implements http.RoundTripper.
-func (l *limiter) RoundTrip(request *http.Request) (*http.Response, error) {
-	if err := l.rate.Wait(request.Context()); err != nil {
-		if request.Body != nil {
-			_ = request.Body.Close()
-		}
-		// nothing was sent: as if nobody had answered the dial
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+	var limit *limiter
+	if c.RateLimit > 0 {
+		limit = newLimiter(transport, c.RateLimit)
+		settings.Transport = limit
 	}
-	return l.RoundTripper.RoundTrip(request)
+	portal, err := arcgis.New(settings)
+	if err != nil {
+		return nil, err
+	}
+	return breakable(name, portal, c.Timeout.Value, limit, logger), nil
 }
 
 func withDefaults(c *tls.Config) *tls.Config {

@@ -29,6 +29,7 @@ func (c *clock) note(header http.Header, sent, now time.Time) (issuer time.Time)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.answered = now
+	sent = now.Add(-now.Sub(sent)) // the wall clock may have been set meanwhile
 	said, err := http.ParseTime(header.Get("Date"))
 	if err != nil {
 		return now.Add(c.skew).UTC()

@@ -45,6 +45,9 @@ type Rotate struct {
 	Reason string          `json:"reason,omitempty"`
 	// Now skips the window and the back-off.
 	Now bool `json:"now,omitempty"`
+	// Vault is the KV version that whoever asks has seen and accepts to be written
+	// over, 0 where nothing is there; nil = what a daemon found.
+	Vault *uint64 `json:"accept_vault,omitempty"`
 	// Request is a unique id: a repeated request is answered, not repeated.
 	Request string `json:"request"`
 }

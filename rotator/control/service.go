@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -115,12 +116,12 @@ func (s *Service) handler(ctx context.Context, name string, handle func(context.
 			}()
 			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 			defer cancel()
-			answer, err := handle(ctx, request.Data())
+			answer, err := s.safely(name, func() (any, error) { return handle(ctx, request.Data()) })
 			if err == nil {
 				err = request.RespondJSON(answer)
 			} else {
 				code, text := refusal(err)
-				if code == CodeUnavailable {
+				if code == CodeUnavailable && !errors.Is(err, errPanic) { // which was logged
 					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, name), zap.Error(err))
 				}
 				err = request.Error(code, text, nil)
@@ -131,6 +132,21 @@ func (s *Service) handler(ctx context.Context, name string, handle func(context.
 		}()
 	})
 }
+
+// safely makes a panic an error of the one request.
+func (s *Service) safely(name string, handle func() (any, error)) (answer any, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.config.Logger.Error("a request panicked, which is a bug", zap.String(logkey.Endpoint, name),
+				zap.String(logkey.Error, fmt.Sprint(r)), zap.String(logkey.Stack, string(debug.Stack())))
+			err = errPanic
+		}
+	}()
+	return handle()
+}
+
+// errPanic is told of a request that panicked; the log has the rest.
+var errPanic = errors.New("the daemon stumbled over this request (try: its log, and report it)")
 
 // The codes of a refusal: see the package comment.
 const (
@@ -222,7 +238,7 @@ func (s *Service) rotate(ctx context.Context, data []byte) (any, error) {
 		return nil, fmt.Errorf("%w: no request id", errBad)
 	}
 	after, err := s.config.Commander.Command(ctx, request.Name, credential.RequestRotation{
-		ID: request.Request, Actor: actor(request.Actor), Reason: request.Reason, Now: request.Now,
+		ID: request.Request, Actor: actor(request.Actor), Reason: request.Reason, Now: request.Now, Vault: request.Vault,
 	})
 	answer := Answer{Name: request.Name, Result: ResultRequested, Revision: after.Revision}
 	if errors.Is(err, credential.ErrNothing) {

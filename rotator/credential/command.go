@@ -21,6 +21,8 @@ type RequestRotation struct {
 	Actor  string
 	Reason string
 	Now    bool
+	// Vault is the KV version that is accepted; nil = that of a finding.
+	Vault *uint64
 }
 
 // PutHold freezes destructive steps; a zero Until has no end.

@@ -97,7 +97,7 @@ func requestRotation(s State, c RequestRotation, v View) (Fact, error) {
 	if s.Asked == c.ID {
 		return nil, ErrNothing // the same request again, pending or done
 	}
-	return Updated{Request: &Request{ID: c.ID, Actor: c.Actor, Reason: c.Reason, Now: c.Now, At: v.Now.UTC()}}, nil
+	return Updated{Request: &Request{ID: c.ID, Actor: c.Actor, Reason: c.Reason, Now: c.Now, Vault: c.Vault, At: v.Now.UTC()}}, nil
 }
 
 func acknowledge(s State, c Acknowledge) (Fact, error) {
@@ -268,18 +268,9 @@ func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 		Due: dueAfter(s, v, candidate.Expires).UTC(),
 	}
 	if len(s.Seats) > 1 {
-		promoted.DrainUntil = drainFrom(v).Add(s.Spec.Policy.Drain.Std()).UTC()
+		promoted.DrainUntil = later(v.Now, v.IssuerNow()).Add(s.Spec.Policy.Drain.Std()).UTC()
 	}
 	return promoted, nil
-}
-
-// drainFrom is where a drain begins: by the clock that is ahead, so that it is
-// not shorter for anybody, unless ours is wrong.
-func drainFrom(v View) time.Time {
-	if v.skewed() {
-		return v.IssuerNow()
-	}
-	return later(v.Now, v.IssuerNow())
 }
 
 // dueAfter is when the key that is promoted now is replaced. One that lives much

@@ -80,6 +80,9 @@ func (s *State) update(f Updated) {
 	}
 	request := *f.Request
 	s.Requested, s.Asked = &request, request.ID
+	if request.Vault != nil {
+		s.Vault.accept(*request.Vault)
+	}
 	// An operator who asks for a rotation has seen what was found.
 	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool {
 		if d.Kind == FindingVaultChanged || d.Kind == FindingVaultMissing {

@@ -72,6 +72,7 @@ func FuzzState(f *testing.F) {
 	}
 	for _, text := range []string{
 		`{"status":"registered","spec":{"policy":{"lifetime":"-1h","window":{"start":"every 1h","duration":"-9h"}}}}`,
+		`{"status":"registered","rotation":{"phase":"issue"},"seats":[{"role":"orphan"},{"role":"primary"}]}`,
 		`{"status":"registered","rotation":{"phase":"drain"},"seats":[{"role":"primary"},{"role":"primary"}],"drift":[{"kind":"key-refused"}]}`,
 		`{"status":"registered","rotation":{"phase":"ready"},"failure":{"attempts":-1,"next":"9999-01-01T00:00:00Z"}}`,
 		`{"status":"registered","claims":[{"window":"2562047h47m16.854775807s","seat":{}}],"seats":[{"expires":"0001-01-01T00:00:01Z","role":"orphan"}]}`,

@@ -13,8 +13,11 @@ import (
 func TestHoldProtectsAKeyThatAnEarlierClaimDidNotKill(t *testing.T) {
 	l := withFirstKey()
 	l.now = l.state.Due
-	l.must(credential.Begin{Reason: credential.ReasonExpiring}).issue()                            // the candidate is named …
-	l.must(credential.Register{Spec: other()}, credential.GiveUp{Why: "changed"})                  // … given up …
+	l.must(credential.Begin{Reason: credential.ReasonExpiring}).issue()           // the candidate is named …
+	l.must(credential.Register{Spec: other()}, credential.GiveUp{Why: "changed"}) // … given up …
+	for i := range l.state.Seats[1:] {
+		l.state.Seats[1+i].Proven = time.Time{} // (never shown to anybody)
+	}
 	l.must(credential.Register{Spec: spec()}, credential.Begin{Reason: credential.ReasonExpiring}) // … and generated over
 	second := credential.SeatID{Item: "i1", Slot: 2}
 	if seat, _ := l.state.Seat(second); seat.Over != "fp-2" || seat.Fingerprint != "" {
@@ -50,7 +53,11 @@ func TestAnAbandonedRotationIsBegunAgain(t *testing.T) {
 	if step.Kind != credential.StepBegin || step.Reason != credential.ReasonRequested {
 		t.Fatalf("%s, %s (%s); want to begin again", step.Kind, step.Reason, step.Why)
 	}
-	l.must(credential.Begin{Reason: step.Reason}).issue().promote()
+	// on a new item: the key that was proven and given up drains first
+	l.must(credential.Begin{Reason: step.Reason}, credential.ItemMade{Item: "i2"}).issue().promote()
+	if seat, ok := l.state.Seat(credential.SeatID{Item: "i1", Slot: 2}); !ok || seat.Role != credential.RoleOrphan {
+		t.Errorf("the seat that was given up is %+v, %v", seat, ok)
+	}
 	if l.state.Again != "" {
 		t.Errorf("again is %q after it was begun", l.state.Again)
 	}

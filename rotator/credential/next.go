@@ -194,18 +194,19 @@ func backoff(s State, v View) (Step, bool) {
 	if f == nil {
 		return Step{}, false
 	}
-	until := f.Next
-	if f.Last.After(v.Now.Add(time.Minute)) {
+	last, until := f.Last, f.Next
+	if last.After(v.Now.Add(time.Minute)) {
 		// one of the two clocks is wrong: the wait counts from where we saw it
-		until = v.Now.Add(f.Next.Sub(f.Last) - v.Seen[f.ID()])
+		last = v.Now.Add(-v.Seen[f.ID()])
+		until = last.Add(f.Next.Sub(f.Last))
 	}
 	if !v.Now.Before(until) {
 		return Step{}, false
 	}
-	if f.Silent && v.IssuerAnswered.After(f.Last) {
+	if f.Silent && v.IssuerAnswered.After(last) {
 		return Step{}, false
 	}
-	if s.Requested != nil && s.Requested.Now && s.Requested.At.After(f.Last) {
+	if s.Requested != nil && s.Requested.Now && s.Requested.At.After(last) {
 		return Step{}, false
 	}
 	return wait(ReasonBackoff, until, fmt.Sprintf("attempt %d at %s failed: %s", f.Attempts, f.Step, f.Message)), true
@@ -280,7 +281,8 @@ func ready(s State, v View) (Step, bool) {
 		return Step{Kind: StepPromote, Reason: ReasonFirstKey, Seat: candidate.SeatID, Why: "the first key is proven"}, true
 	}
 	page := s.Spec.Policy.PageAt(primary.Expires).Add(-v.Skew)
-	refused := s.Rotation.Reason == ReasonRefused || s.refused(primary.SeatID)
+	empty := s.Vault.Foreign && s.Vault.Accepted == 0 // applications read nothing until the promotion
+	refused := empty || s.Rotation.Reason == ReasonRefused || s.refused(primary.SeatID)
 	if refused || (s.Requested != nil && s.Requested.Now) {
 		page = v.Now
 	}

@@ -46,6 +46,9 @@ func (s State) overtaken(v View) (reason Reason, why string, ok bool) {
 	if s.refused(primary.SeatID) {
 		return ReasonRefused, "the issuer refuses the primary key", true
 	}
+	if s.Requested != nil && s.Vault.Foreign { // what was promoted is gone from Vault, and an operator knows
+		return ReasonRequested, "asked for by " + s.Requested.Actor, true
+	}
 	warn := s.Spec.Policy.WarnAt(primary.Expires)
 	near := !v.IssuerNow().Before(warn) && !v.IssuerNow().Before(s.Due) // due later = the issuer gave less than was asked
 	return ReasonExpiring, "the primary nears its expiry before the drain is over", near
@@ -184,15 +187,16 @@ func beginAt(s State, v View, reason Reason, at time.Time, why string) (Step, bo
 
 // target says where the next key goes: the other slot of the primary's item,
 // or a new item when there is none, when the settings changed, or when a key
-// sits in that slot that is somebody else's, still drains, or must not be
-// destroyed while a hold stands: no hold lets the primary expire.
+// sits in that slot that is somebody else's, still drains, was proven (a
+// promotion that was overtaken may have shown it), or must not be destroyed while
+// a hold stands: no hold lets the primary expire.
 func (s State) target(reason Reason, v View) (Operation, SeatID) {
 	primary, ok := s.Primary()
 	if !ok || reason == ReasonSettings || s.Settings != s.Spec.Item.SettingsHash() {
 		return OpCreateItem, SeatID{}
 	}
 	idle := primary.Sibling()
-	if seat, ok := s.Seat(idle); ok && seat.named() && (seat.Role == RoleDraining || s.held(v)) {
+	if seat, ok := s.Seat(idle); ok && seat.named() && (seat.Role == RoleDraining || !seat.Proven.IsZero() || s.held(v)) {
 		return OpCreateItem, SeatID{}
 	}
 	for _, d := range s.Drift {

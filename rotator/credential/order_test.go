@@ -154,15 +154,15 @@ func TestAWaitEndsForWhateverComesFirst(t *testing.T) {
 	}
 }
 
-// TestAHoldSendsTheNextKeyToANewItem: an abandoned rotation left a named key in
-// the idle slot, and a hold forbids to destroy it; the primary must not expire
-// for that.
-func TestAHoldSendsTheNextKeyToANewItem(t *testing.T) {
+// TestAProvenKeyThatWasGivenUpIsNotGeneratedOver: an abandoned rotation left one
+// in the idle slot. A promotion that was overtaken may have shown it, so it drains;
+// a hold forbids to destroy it; the primary must not expire for that.
+func TestAProvenKeyThatWasGivenUpIsNotGeneratedOver(t *testing.T) {
 	abandoned := func() *life {
 		return proven().must(credential.Register{Spec: other()}, credential.GiveUp{}, credential.Register{Spec: spec()})
 	}
-	if step := abandoned().next(); step.Kind != credential.StepBegin || step.Seat != second {
-		t.Errorf("no hold: %s on %s, want begin on the idle slot", step.Kind, step.Seat)
+	if step := abandoned().next(); step.Kind != credential.StepBegin || step.Seat != (credential.SeatID{}) {
+		t.Errorf("no hold: %s on %s, want begin on a new item", step.Kind, step.Seat)
 	}
 	l := abandoned().must(credential.PutHold{Actor: "ann", Reason: "audit"})
 	l.must(credential.Begin{Reason: credential.ReasonExpiring})

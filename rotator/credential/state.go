@@ -115,6 +115,9 @@ type Request struct {
 	At     time.Time `json:"at"`
 	// Now skips the window, the back-off and the gate's wait.
 	Now bool `json:"now,omitempty"`
+	// Vault is the KV version that the operator has seen and accepts, 0 where
+	// nothing is there; nil = whatever was found accepted.
+	Vault *uint64 `json:"accept_vault,omitempty"`
 }
 
 // Hold is an operator's freeze.

@@ -107,6 +107,9 @@ func (e *Engine) Pass(ctx context.Context, name credential.Name) (Result, error)
 		if err := ctx.Err(); err != nil {
 			return Result{State: w.state, Next: step}, err
 		}
+		if e.hear(ctx, w, step) {
+			continue
+		}
 		command, err := e.do(ctx, w, step)
 		if err == nil && !w.later.IsZero() {
 			e.park(w)
@@ -133,6 +136,27 @@ func (e *Engine) Pass(ctx context.Context, name credential.Name) (Result, error)
 		}
 	}
 	return Result{}, fmt.Errorf("credential %s: the steps lead nowhere (try: keyturn show %s)", name, name)
+}
+
+// hear asks the issuer for its clock before the first thing that is due, if
+// nobody here has heard it yet: ours may be wrong. Without an answer ours counts.
+func (e *Engine) hear(ctx context.Context, w *work, step credential.Step) bool {
+	primary, ok := w.state.Primary()
+	if !ok || w.heard || (step.Kind != credential.StepNotice && step.Kind != credential.StepBegin) {
+		return false
+	}
+	issuer := e.config.Issuers[w.state.Spec.Issuer]
+	if clock, measures := issuer.(Clocked); !measures || known(clock) {
+		return false
+	}
+	w.heard = true
+	_, err := issuer.Describe(ctx, primary.Item)
+	return err == nil
+}
+
+func known(clock Clocked) bool {
+	_, _, ok := clock.Skew()
+	return ok
 }
 
 // do runs one step and tells how it went.

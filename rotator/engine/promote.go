@@ -23,6 +23,9 @@ func promote(ctx context.Context, w *work, step credential.Step) (credential.Com
 		return w.promoted(ctx, candidate)
 	}
 	key := w.vault.Secondary
+	if key.Fingerprint != candidate.Fingerprint && w.accepted(*w.vault) {
+		return credential.GiveUp{Why: "Vault lost the new key, and an operator accepted that"}, nil
+	}
 	if key.Fingerprint != candidate.Fingerprint {
 		return nil, w.changed("Vault no longer carries the new key")
 	}

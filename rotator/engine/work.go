@@ -32,6 +32,8 @@ type work struct {
 	// later, if set, ends the pass: the work is parked until then.
 	later time.Time
 
+	// heard is true once this pass has asked the issuer for its clock.
+	heard bool
 	// vault is the last version read or written by this pass; nil = none yet.
 	vault *credential.Stored
 	// wrote is the version of this pass's own last write; 0 = none.

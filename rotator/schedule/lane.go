@@ -3,39 +3,102 @@ package schedule
 import (
 	"container/heap"
 	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/logkey"
 )
 
 // lane is the queue of one issuer, and its workers.
 type lane struct {
 	name    string
-	limit   int
 	workers int
+	limit   int // of the workers
+	open    int // how many of them may work; below the limit just after an outage
 	queue   urgent
-	silent  int       // credentials whose last attempt got no answer
-	stirred time.Time // when those were last looked at for an answer's sake
+	budget  *budget
+	silent  map[*item]struct{} // those whose last attempt got no answer
+	stirred time.Time          // when those were last looked at for an answer's sake
 }
+
+// Load is how much there is in a lane.
+type Load struct {
+	Queued, Running, Limit int
+	// Silent is how many wait for the issuer to answer anybody.
+	Silent int
+}
+
+// room is how many workers a lane may have now. An emergency's reserved share
+// belongs here: a worker more than the limit for a queue of their own, which no
+// budget and no ramp holds up.
+func (l *lane) room() int { return min(l.limit, l.open) }
 
 func (s *Scheduler) lane(name string) *lane {
 	l, ok := s.lanes[name]
 	if !ok {
-		limit := s.config.Lanes[name]
-		if limit <= 0 {
-			limit = defaultLane
-		}
-		l = &lane{name: name, limit: limit}
+		l = &lane{name: name, budget: newBudget(), silent: map[*item]struct{}{}}
+		l.limit = limitOf(s.limits[name])
+		l.open = l.limit
 		s.lanes[name] = l
 	}
 	return l
 }
 
+func limitOf(limit int) int {
+	if limit <= 0 {
+		return defaultLane
+	}
+	return limit
+}
+
+// Limit changes how many passes of a lane may run at a time; 0 = 8. Those that
+// run are not stopped.
+func (s *Scheduler) Limit(laneName string, limit int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits[laneName] = limit
+	l, ok := s.lanes[laneName]
+	if !ok {
+		return
+	}
+	ramping := l.open < l.limit
+	l.limit = limitOf(limit)
+	if !ramping {
+		l.open = l.limit
+	}
+	s.hireAll(l)
+}
+
+// Loads tells how much there is in each lane.
+func (s *Scheduler) Loads() map[string]Load {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	loads := make(map[string]Load, len(s.lanes))
+	for name, l := range s.lanes {
+		loads[name] = Load{Queued: len(l.queue), Running: l.workers, Limit: l.limit, Silent: len(l.silent)}
+	}
+	return loads
+}
+
+// Answered says that a lane's issuer is back after an outage: its backlog goes
+// out at once, the most urgent first, by one worker to begin with and twice as
+// many after each answer.
+func (s *Scheduler) Answered(laneName string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lane(laneName)
+	l.open = 1
+	s.stir(l, false)
+}
+
 // hire starts a worker if the lane may have another one. The lock is held.
 func (s *Scheduler) hire(l *lane) {
-	if s.pass == nil || l.workers >= l.limit {
+	if s.pass == nil || l.workers >= l.room() {
 		return
 	}
 	l.workers++
@@ -43,23 +106,32 @@ func (s *Scheduler) hire(l *lane) {
 	go s.serve(s.pass, l)
 }
 
+// hireAll starts workers for what is queued.
+func (s *Scheduler) hireAll(l *lane) {
+	for range len(l.queue) {
+		if l.workers >= l.room() {
+			return
+		}
+		s.hire(l)
+	}
+}
+
 // serve runs passes until the lane's queue is empty.
 func (s *Scheduler) serve(ctx context.Context, l *lane) {
 	defer s.work.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for {
-		s.mu.Lock()
-		if s.pass == nil || len(l.queue) == 0 {
+		it, retry := s.next(l)
+		if it == nil {
 			l.workers--
-			s.mu.Unlock()
 			return
 		}
-		it := heap.Pop(&l.queue).(*item)
-		it.queued, it.running = false, true
 		inspect := it.inspect
-		it.inspect = false
+		it.running, it.asked, it.inspect = true, false, false
 		s.mu.Unlock()
 
-		wake, err := s.config.Pass(ctx, it.name, inspect)
+		wake, err := s.look(ctx, it.name, inspect)
 
 		s.mu.Lock()
 		it.running = false
@@ -68,9 +140,12 @@ func (s *Scheduler) serve(ctx context.Context, l *lane) {
 			it.inspect = it.inspect || inspect
 		} else {
 			it.failures = 0
-			s.failing.clear(s.config.Logger)
+			if retry && !wake.Retry {
+				l.budget.refund()
+			}
+			s.failing.clear(s.config)
+			s.heard(l, it, wake)
 		}
-		s.heard(l, it, wake, err)
 		if wake.Lane != "" && wake.Lane != l.name {
 			it.lane = s.lane(wake.Lane)
 		}
@@ -78,44 +153,96 @@ func (s *Scheduler) serve(ctx context.Context, l *lane) {
 			it.again = false
 			wake.At = s.config.Now()
 		}
+		it.wake = Wake{} // what this process had in hand is told anew
 		s.set(it, wake)
-		s.mu.Unlock()
 	}
 }
+
+// next takes the most urgent item that the budget lets go, and tells whether it
+// is taken off the budget. The lock is held.
+func (s *Scheduler) next(l *lane) (it *item, retry bool) {
+	for s.pass != nil && len(l.queue) > 0 && l.workers <= l.room() {
+		it := heap.Pop(&l.queue).(*item)
+		it.queued = false
+		now := s.config.Now()
+		if it.asked || !it.wake.Retry || it.wake.Pressing {
+			l.budget.earn()
+			return it, false
+		}
+		if l.budget.spend(now) {
+			return it, true
+		}
+		s.put(it, now.Add(budgetPause), it.deferred)
+	}
+	return nil, false
+}
+
+// look runs one pass; a panic is an error of this pass and of no other.
+func (s *Scheduler) look(ctx context.Context, name credential.Name, inspect bool) (wake Wake, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &panicError{fmt.Sprint(r), string(debug.Stack())}
+		}
+	}()
+	return s.config.Pass(ctx, name, inspect)
+}
+
+// panicError is a pass that panicked.
+type panicError struct{ value, stack string }
+
+func (p *panicError) Error() string { return "the pass panicked: " + p.value }
 
 // retry plans another pass after one that failed.
 func (s *Scheduler) retry(ctx context.Context, it *item, err error) Wake {
 	it.failures++
 	delay := min(250*time.Millisecond<<min(it.failures, 10), maxRetry)
-	if ctx.Err() == nil {
-		s.failing.note(s.config.Logger, s.config.Now(), it, delay, err)
+	var panicked *panicError
+	switch {
+	case errors.As(err, &panicked):
+		if panicked.value != it.panicked { // once, with its stack
+			it.panicked = panicked.value
+			s.config.Logger.Error("a pass panicked, which is a bug; this credential is tried again, the others go on",
+				zap.String(logkey.Credential, string(it.name)), zap.Duration(logkey.RetryIn, delay),
+				zap.Error(err), zap.String(logkey.Stack, panicked.stack))
+		}
+	case ctx.Err() == nil:
+		s.failing.note(s.config, it, delay, err)
 	}
-	return Wake{At: s.config.Now().Add(delay), Urgency: it.urgency, Lane: it.lane.name}
+	w := it.wake
+	w.At, w.Lane = s.config.Now().Add(delay), it.lane.name
+	return w
 }
 
 // heard keeps count of who waits for an answer of the issuer. When one pass got
 // an answer, the others need not wait out their back-off.
-func (s *Scheduler) heard(l *lane, it *item, wake Wake, err error) {
-	if err != nil {
+func (s *Scheduler) heard(l *lane, it *item, wake Wake) {
+	if wake.Silent {
+		l.silent[it] = struct{}{}
 		return
 	}
-	if it.silent != wake.Silent {
-		it.silent = wake.Silent
-		if wake.Silent {
-			l.silent++
-		} else {
-			l.silent--
-		}
+	delete(l.silent, it)
+	if l.open < l.limit {
+		l.open = min(l.limit, 2*l.open)
+		s.hireAll(l)
 	}
+	if len(l.silent) > 0 && s.config.Now().Sub(l.stirred) >= time.Second {
+		s.stir(l, true)
+	}
+}
+
+// stir looks at once at those that wait for an answer. They are retries, unless
+// the issuer was away as a whole. The lock is held.
+func (s *Scheduler) stir(l *lane, retry bool) {
 	now := s.config.Now()
-	if wake.Silent || l.silent <= 0 || now.Sub(l.stirred) < time.Second {
-		return
-	}
 	l.stirred = now
-	for _, other := range s.known {
-		if other.lane == l && other.silent && other != it {
-			s.set(other, Wake{At: now, Urgency: other.urgency, Lane: l.name})
+	for it := range l.silent {
+		delete(l.silent, it)
+		if it.lane != l {
+			continue
 		}
+		w := it.wake
+		w.At, w.Retry, w.Lane = now, w.Retry && retry, l.name
+		s.set(it, w)
 	}
 }
 
@@ -127,33 +254,46 @@ type failing struct {
 
 const logEvery = 30 * time.Second
 
-func (f *failing) note(logger *zap.Logger, now time.Time, it *item, delay time.Duration, err error) {
+func (f *failing) note(c Config, it *item, delay time.Duration, err error) {
+	now := c.Now()
 	f.passes++
 	if f.since.IsZero() {
 		f.since = now
+	}
+	if c.Failing != nil {
+		c.Failing(err)
 	}
 	if now.Sub(f.logged) < logEvery {
 		return
 	}
 	f.logged = now
-	logger.Error("the record cannot be read or written; nothing is lost, passes are tried again",
+	c.Logger.Error("the record cannot be read or written; nothing is lost, passes are tried again",
 		zap.String(logkey.Credential, string(it.name)), zap.Int(logkey.FailedPasses, f.passes),
 		zap.Time(logkey.Since, f.since), zap.Duration(logkey.RetryIn, delay), zap.Error(err))
 }
 
-func (f *failing) clear(logger *zap.Logger) {
+func (f *failing) clear(c Config) {
 	if f.passes > 0 {
-		logger.Info("the record can be read and written again", zap.Int(logkey.FailedPasses, f.passes), zap.Time(logkey.Since, f.since))
+		c.Logger.Info("the record can be read and written again", zap.Int(logkey.FailedPasses, f.passes), zap.Time(logkey.Since, f.since))
 		*f = failing{}
+		if c.Failing != nil {
+			c.Failing(nil)
+		}
 	}
 }
 
-// urgent is a heap of items by urgency.
+// urgent is a heap of items: what is this daemon's turn first, then by urgency.
+// What others were to begin first comes last, or all would meet at its head.
 type urgent []*item
 
-func (h urgent) Len() int           { return len(h) }
-func (h urgent) Less(i, j int) bool { return h[i].urgency.Before(h[j].urgency) }
-func (h urgent) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
+func (h urgent) Len() int { return len(h) }
+func (h urgent) Less(i, j int) bool {
+	if h[i].deferred != h[j].deferred {
+		return h[j].deferred
+	}
+	return h[i].wake.Urgency.Before(h[j].wake.Urgency)
+}
+func (h urgent) Swap(i, j int) { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
 
 // Push implements heap.Interface.
 func (h *urgent) Push(x any) {

@@ -23,6 +23,27 @@ type Wake struct {
 	// Silent is true while the last attempt failed for want of an answer: the
 	// credential is looked at again when its issuer answers anybody.
 	Silent bool
+	// Retry is true after an attempt that failed at the issuer: the lane's budget
+	// bounds those. Pressing is true when the key's end is near: no budget holds
+	// it up.
+	Retry, Pressing bool
+	// Mine is true while this process has something in hand that the record does
+	// not name: what others say of the credential does not put it off.
+	Mine bool
+	// Turn says how it is shared with other daemons.
+	Turn Turn
+}
+
+// Turn is what decides which daemon begins. The zero Turn: no other is waited for.
+type Turn struct {
+	// Holder is the daemon that is at it; empty = none.
+	Holder string
+	// Attempts is how many have failed; each moves the turn to the next daemon.
+	Attempts int
+	// Delay is how long each daemon waits for the one before it.
+	Delay time.Duration
+	// Patience is how much longer all wait for a holder that lives.
+	Patience time.Duration
 }
 
 // Config is what a Scheduler needs.
@@ -32,6 +53,17 @@ type Config struct {
 	Pass func(ctx context.Context, name credential.Name, inspect bool) (Wake, error)
 	// Lanes: issuer → how many passes may run at a time; 0 or missing = 8.
 	Lanes map[string]int
+	// Defer says how long after its time this daemon leaves a credential to
+	// others; nil = not at all. It is asked when the time has come, with the lock
+	// held: it must not call back.
+	Defer func(name credential.Name, turn Turn) time.Duration
+	// Jumped is told when the clock has jumped: it was set, or the machine slept.
+	// nil = nobody. It must not block.
+	Jumped func(by time.Duration)
+	// Failing is told of each pass that could not read or write the record, and
+	// with nil of the first one after it that could; nil = nobody. It is called
+	// with the lock held: it must not call back.
+	Failing func(err error)
 	// Grace is how long running passes may go on after Run was told to stop;
 	// zero = 10 s.
 	Grace time.Duration
@@ -44,9 +76,11 @@ const (
 	defaultLane  = 8
 	defaultGrace = 10 * time.Second
 	// maxSleep bounds the timer, so that a clock that was set or a machine that
-	// slept is noticed.
-	maxSleep = 15 * time.Second
+	// slept is noticed at once: timers stand still while a machine sleeps.
+	maxSleep = time.Second
 	maxRetry = 30 * time.Second
+	// jump is how far the clock must be off after a sleep to have jumped.
+	jump = 5 * time.Second
 )
 
 // Scheduler is one heap of due times, one timer, and a lane per issuer.
@@ -59,6 +93,7 @@ type Scheduler struct {
 	due     items                     // waiting, by time
 	known   map[credential.Name]*item // credential → its item
 	lanes   map[string]*lane          // issuer → its lane
+	limits  map[string]int            // issuer → passes at a time
 	pass    context.Context           // of the passes; nil before Run and after its end
 	failing failing
 }
@@ -67,15 +102,17 @@ type Scheduler struct {
 type item struct {
 	name     credential.Name
 	lane     *lane
-	at       time.Time
-	urgency  time.Time
-	index    int // in the heap that holds it; -1 = none
+	wake     Wake      // as it was asked for
+	at       time.Time // when it is this daemon's turn: wake.At, or later
+	deferred bool      // it was another daemon's turn first
+	index    int       // in the heap that holds it; -1 = none
 	failures int
 	queued   bool
 	running  bool
 	again    bool // woken while it ran
+	asked    bool // somebody wants it looked at, whatever the record says
 	inspect  bool
-	silent   bool
+	panicked string // the last panic that was logged
 }
 
 // New returns a scheduler that knows no credential yet.
@@ -83,8 +120,12 @@ func New(c Config) *Scheduler {
 	if c.Grace == 0 {
 		c.Grace = defaultGrace
 	}
+	limits := map[string]int{}
+	for name, limit := range c.Lanes {
+		limits[name] = limit
+	}
 	return &Scheduler{
-		config: c, wake: make(chan struct{}, 1),
+		config: c, wake: make(chan struct{}, 1), limits: limits,
 		known: map[credential.Name]*item{}, lanes: map[string]*lane{},
 	}
 }
@@ -102,8 +143,10 @@ func (s *Scheduler) Look(name credential.Name, lane string, inspect bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it := s.item(name, lane)
-	it.inspect = it.inspect || inspect
-	s.set(it, Wake{At: s.config.Now(), Urgency: it.urgency, Lane: lane})
+	it.asked, it.inspect = true, it.inspect || inspect
+	w := it.wake
+	w.At, w.Lane = s.config.Now(), lane
+	s.set(it, w)
 }
 
 // Lag is how long the most overdue credential has waited for its turn.
@@ -129,6 +172,25 @@ func (s *Scheduler) Len() int {
 	return len(s.known)
 }
 
+// Rebalance asks anew whose turn it is, after a daemon came or went.
+func (s *Scheduler) Rebalance() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, it := range s.due {
+		if it.deferred {
+			it.at, it.deferred = it.wake.At, false
+		}
+	}
+	heap.Init(&s.due)
+	for _, l := range s.lanes {
+		for _, it := range l.queue {
+			it.deferred = s.deferral(it) > 0
+		}
+		heap.Init(&l.queue)
+	}
+	s.poke()
+}
+
 func (s *Scheduler) item(name credential.Name, laneName string) *item {
 	it, ok := s.known[name]
 	if !ok {
@@ -143,21 +205,35 @@ func (s *Scheduler) item(name credential.Name, laneName string) *item {
 
 // set puts an item where its wake says. The lock is held.
 func (s *Scheduler) set(it *item, w Wake) {
-	it.urgency = w.Urgency
+	now := s.config.Now()
+	if it.wake.Mine && !it.running && (w.At.IsZero() || w.At.After(it.wake.At)) {
+		w.At, w.Mine = it.wake.At, true
+	}
+	it.wake = w
 	switch {
 	case it.running:
-		it.again = it.again || (!w.At.IsZero() && !w.At.After(s.config.Now()))
+		it.again = it.again || (!w.At.IsZero() && !w.At.After(now))
 		return
 	case it.queued:
-		heap.Fix(&it.lane.queue, it.index)
-		return
-	case w.At.IsZero():
+		if it.asked || (!w.At.IsZero() && !w.At.After(now)) {
+			heap.Fix(&it.lane.queue, it.index)
+			return
+		}
+		heap.Remove(&it.lane.queue, it.index) // somebody else was first
+		it.queued = false
+	}
+	if w.At.IsZero() {
 		if it.index >= 0 {
 			heap.Remove(&s.due, it.index)
 		}
 		return
 	}
-	it.at = w.At
+	s.put(it, w.At, false)
+}
+
+// put has an item wait until an instant. The lock is held.
+func (s *Scheduler) put(it *item, at time.Time, deferred bool) {
+	it.at, it.deferred = at, deferred
 	if it.index >= 0 {
 		heap.Fix(&s.due, it.index)
 	} else {
@@ -187,13 +263,20 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		timer.Reset(s.dispatch())
+		began := s.config.Now().Round(0)
+		sleep := s.dispatch()
+		timer.Reset(sleep)
 		select {
 		case <-ctx.Done():
 			s.stop(cancel)
 			return nil
 		case <-timer.C:
 		case <-s.wake:
+		}
+		// the wall clock less what a timer can have slept
+		by := s.config.Now().Round(0).Sub(began)
+		if (by < -jump || by > sleep+jump) && s.config.Jumped != nil {
+			s.config.Jumped(by)
 		}
 	}
 }
@@ -224,7 +307,18 @@ func (s *Scheduler) dispatch() time.Duration {
 	defer s.mu.Unlock()
 	now := s.config.Now().Round(0) // wall time: it goes on while a machine sleeps
 	for len(s.due) > 0 && !s.due[0].at.Round(0).After(now) {
-		it := heap.Pop(&s.due).(*item)
+		it := s.due[0]
+		if wait := s.deferral(it); wait > 0 {
+			it.deferred = true
+			if at := it.wake.At.Add(wait); at.Round(0).After(now) {
+				it.at = at
+				heap.Fix(&s.due, 0)
+				continue
+			}
+		} else {
+			it.deferred = false
+		}
+		heap.Pop(&s.due)
 		it.queued = true
 		heap.Push(&it.lane.queue, it)
 		s.hire(it.lane)
@@ -233,6 +327,14 @@ func (s *Scheduler) dispatch() time.Duration {
 		return maxSleep
 	}
 	return min(s.due[0].at.Round(0).Sub(now), maxSleep)
+}
+
+// deferral is how long an item is left to other daemons. The lock is held.
+func (s *Scheduler) deferral(it *item) time.Duration {
+	if s.config.Defer == nil || it.wake.Mine {
+		return 0
+	}
+	return s.config.Defer(it.name, it.wake.Turn)
 }
 
 // items is a heap of items by due time.

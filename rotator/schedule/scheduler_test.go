@@ -37,7 +37,12 @@ func newPasses() *passes {
 // drive runs a scheduler in a bubble and stops it at the end.
 func drive(t *testing.T, c schedule.Config, during func(s *schedule.Scheduler)) {
 	t.Helper()
-	c.Now, c.Logger = time.Now, zap.NewNop()
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
 	s := schedule.New(c)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

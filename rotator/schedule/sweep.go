@@ -19,8 +19,11 @@ type Lister interface {
 // Sweeper re-reads everything now and then, so that a lost wake-up or a key
 // changed by hand costs one sweep at most.
 type Sweeper struct {
-	// Spec is the cron spec of the sweeps.
-	Spec     string
+	// Spec is the cron spec of the sweeps; Specs brings another one, and may be nil.
+	Spec  string
+	Specs <-chan string
+	// Soon asks for a sweep at once; it may be nil.
+	Soon     <-chan struct{}
 	Calendar credential.Calendar
 	// Recover calls back with the last event of each credential, one at a time.
 	Recover func(ctx context.Context, each func(credential.Entry) error) error
@@ -35,16 +38,22 @@ type Sweeper struct {
 
 // Run sweeps on its cron spec until ctx ends.
 func (s *Sweeper) Run(ctx context.Context) error {
+	spec := s.Spec
 	for {
-		next, ok := s.Calendar.Next(s.Spec, s.Now())
+		next, ok := s.Calendar.Next(spec, s.Now())
 		if !ok {
-			return fmt.Errorf("sweep: %q never fires", s.Spec)
+			return fmt.Errorf("sweep: %q never fires", spec)
 		}
 		timer := time.NewTimer(next.Sub(s.Now()))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
+		case spec = <-s.Specs:
+			timer.Stop()
+			continue
+		case <-s.Soon:
+			timer.Stop()
 		case <-timer.C:
 		}
 		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {

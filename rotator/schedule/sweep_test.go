@@ -116,3 +116,36 @@ func TestAListThatCannotBeReadSaysNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestASweepComesSoonerWhenAsked: at once after the clock has jumped, and by
+// another spec when that was changed.
+func TestASweepComesSoonerWhenAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var swept []time.Duration
+		specs, soon := make(chan string, 1), make(chan struct{}, 1)
+		sweeper := &schedule.Sweeper{
+			Spec: "0 12 * * *", Specs: specs, Soon: soon, Calendar: &schedule.Calendar{},
+			Recover: func(context.Context, func(credential.Entry) error) error {
+				swept = append(swept, time.Since(start))
+				return nil
+			},
+			Scheduler: schedule.New(schedule.Config{Now: time.Now, Logger: zap.NewNop()}), Now: time.Now, Logger: zap.NewNop(),
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- sweeper.Run(ctx) }()
+		time.Sleep(90 * time.Minute)
+		soon <- struct{}{}
+		time.Sleep(time.Minute)
+		specs <- "0 * * * *"
+		time.Sleep(time.Hour)
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(swept) != "[1h30m0s 2h0m0s]" {
+			t.Errorf("swept at %v", swept)
+		}
+	})
+}

@@ -123,6 +123,7 @@ func (w *World) stall(d *daemon) {
 		}
 	}
 	w.mu.Unlock()
+	slices.SortFunc(sent, inOrder)
 	for _, c := range sent {
 		if w.chance(0.5) {
 			a := c.do(false)

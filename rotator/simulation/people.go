@@ -34,7 +34,7 @@ func (w *World) command(name credential.Name, c credential.Command) {
 	if d.dead {
 		return
 	}
-	ctx := as(fmt.Sprintf("operator %d", w.steps))
+	ctx := as(w.unique("operator"))
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
@@ -51,6 +51,12 @@ func (w *World) command(name credential.Name, c credential.Command) {
 	}()
 }
 
+// unique is a name that the run has not used yet.
+func (w *World) unique(what string) string {
+	w.people++
+	return fmt.Sprintf("%s %d", what, w.people)
+}
+
 // person is somebody who does something in the middle.
 func (w *World) person() {
 	name := w.names[w.rng.IntN(len(w.names))]
@@ -61,7 +67,7 @@ func (w *World) person() {
 	}
 	switch n := w.rng.IntN(10); {
 	case n < 3:
-		id := fmt.Sprintf("request-%d", w.steps)
+		id := w.unique("request")
 		w.command(name, credential.RequestRotation{ID: id, Actor: "ann", Now: w.chance(0.5)})
 	case n < 5:
 		hold := credential.PutHold{Actor: "ann", Reason: "audit"}
@@ -138,7 +144,7 @@ func (w *World) accept(now time.Time) {
 	for _, name := range w.names {
 		for _, d := range w.record.State(name).Drift {
 			if d.Kind == credential.FindingVaultChanged || d.Kind == credential.FindingVaultMissing {
-				w.command(name, credential.RequestRotation{ID: fmt.Sprintf("accept-%d", w.steps), Actor: "ann", Now: true})
+				w.command(name, credential.RequestRotation{ID: w.unique("accept"), Actor: "ann", Now: true})
 				break
 			}
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	seeds = flag.Uint64("seeds", 2000, "how many seeds TestSeeds runs")
+	seeds = flag.Uint64("seeds", defaultSeeds, "how many seeds TestSeeds runs")
 	from  = flag.Uint64("from", 1, "the first of them")
 	seed  = flag.Uint64("seed", 0, "run this seed alone and print its trace")
 )

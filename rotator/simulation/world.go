@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -48,6 +49,7 @@ type World struct {
 	portalOffset time.Duration
 	stepped      time.Time // when a clock was last set
 	nextPerson   time.Time
+	people       int
 	nextTrouble  time.Time
 	audit        audit
 
@@ -118,7 +120,6 @@ func Run(seed uint64, trace bool) Result {
 // until runs the world to an instant.
 func (w *World) until(end time.Time) {
 	for time.Now().Before(end) && w.steps < maxSteps && len(w.audit.violations) == 0 {
-		w.steps++
 		synctest.Wait()
 		w.happen()
 		c := w.pick()
@@ -126,6 +127,7 @@ func (w *World) until(end time.Time) {
 			w.idle(end)
 			continue
 		}
+		w.steps++
 		time.Sleep(w.between(0, 40*time.Millisecond))
 		synctest.Wait()
 		w.pass(c)
@@ -151,17 +153,14 @@ func (w *World) pick() *call {
 	if len(ready) == 0 {
 		return nil
 	}
-	// goroutines that ran side by side arrive in any order: sort
-	slices.SortFunc(ready, func(a, b *call) int {
-		if a.key() != b.key() {
-			if a.key() < b.key() {
-				return -1
-			}
-			return 1
-		}
-		return a.serial - b.serial
-	})
+	slices.SortFunc(ready, inOrder)
 	return ready[w.rng.IntN(len(ready))]
+}
+
+// inOrder is the one order of calls that wait: goroutines that ran side by side
+// arrive in any.
+func inOrder(a, b *call) int {
+	return cmp.Or(cmp.Compare(a.key(), b.key()), cmp.Compare(a.serial, b.serial))
 }
 
 // idle lets time go by until something can happen.

@@ -138,10 +138,11 @@ type Issuer struct {
 	APIKey   Source `yaml:"api_key"`
 	// MinLifetime is the shortest life of a key there; none = DefaultMinLifetime.
 	MinLifetime Duration `yaml:"min_lifetime"`
-	// Concurrency is how many credentials are worked on at a time, 1 to 1024;
-	// zero = DefaultConcurrency.
+	// Concurrency is how many credentials all daemons together work on at a time,
+	// 1 to 1024; zero = DefaultConcurrency. Each daemon takes its share, but at
+	// least one.
 	Concurrency int `yaml:"concurrency"`
-	// RateLimit is calls a second; zero = no limit.
+	// RateLimit is calls a second of all daemons together; zero = no limit.
 	RateLimit float64 `yaml:"rate_limit"`
 	// Timeout of each call; none = DefaultTimeout.
 	Timeout Duration `yaml:"timeout"`

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
+	"github.com/keyturn/keyturn/cmd/keyturn/internal/config/strict"
+	"github.com/keyturn/keyturn/rotator/arcgis"
+	"github.com/keyturn/keyturn/rotator/arcgis/emulator"
+	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/schedule"
+)
+
+// TestLesson05TheDifferenceOfTheClocksIsAMetricAndBeyondTheBoundAnAlert: people
+// are told before keys look expired to one side only.
+func TestLesson05TheDifferenceOfTheClocksIsAMetricAndBeyondTheBoundAnAlert(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for off, alert := range map[time.Duration]bool{0: false, time.Minute: false, 10 * time.Minute: true, -10 * time.Minute: true, year: true, -year: true} {
+		emulated, err := emulator.New(emulator.Config{Now: func() time.Time { return time.Now().Add(off) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(emulated.Handler())
+		portal, err := arcgis.New(arcgis.Config{
+			Name: "example", URL: server.URL + emulated.BasePath(), Username: emulator.DefaultUser,
+			Password: func() (credential.Secret, error) { return credential.NewSecret(emulator.DefaultPassword), nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := portal.Whoami(t.Context()); err != nil { // any answer will do
+			t.Fatalf("clock %v off: %v", off, err)
+		}
+		core, logs := observer.New(zap.ErrorLevel)
+		d := newDaemon(&config.Config{Issuers: map[string]config.Issuer{"example": {MaxClockSkew: strict.Duration{Value: 5 * time.Minute}}}},
+			&schedule.Calendar{}, zap.New(core), serveOptions{})
+		d.issuers["example"] = breakable("example", portal, time.Second, nil, zap.NewNop())
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // one look
+		if err := d.watchIssuers(ctx); err != nil {
+			t.Error(err)
+		}
+		if got := gauge(t, d.metrics.registry, "keyturn_issuer_clock_skew_seconds"); got-off.Seconds() > 2 || got-off.Seconds() < -2 {
+			t.Errorf("clock %v off: the metric says %v s", off, got)
+		}
+		if told := logs.FilterMessageSnippet("clock").Len() == 1; told != alert {
+			t.Errorf("clock %v off: told %v, want %v", off, told, alert)
+		}
+		portal.Close()
+		server.Close()
+		if err := emulated.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func gauge(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name && len(family.GetMetric()) == 1 {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no %s", name)
+	return 0
+}
