@@ -43,6 +43,10 @@ func TestListSaysWhyItCannot(t *testing.T) {
 	if !strings.Contains(fault.Hint, `"list" on secret/metadata/keyturn/`) {
 		t.Errorf("the hint does not name the capability: %s", fault.Hint)
 	}
+	server.Policy(t, "recover", policyFile(t, "recover.hcl"))
+	if _, err := open(t, vault.Config{Addr: server.Addr, Login: token(server.TokenFor(t, "daemon", "recover"))}).List(t.Context()); err != nil {
+		t.Errorf("with the policy for it: %v", err)
+	}
 	config := root(server)
 	config.Mount = "nowhere"
 	_, err = open(t, config).List(t.Context())

@@ -26,17 +26,18 @@ type row struct {
 func main() {
 	credentials := flag.Int("credentials", 13*inFlight, "credentials that rotate in a round; with a round trip twice as many")
 	recovered := flag.Int("recover", 100_000, "credentials to recover")
+	due := flag.Int("backlog", 10_000, "credentials that are due in the same second")
 	rounds := flag.Int("rounds", 3, "rounds of each measurement; the median counts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *credentials, *recovered, *rounds); err != nil {
+	if err := run(ctx, *credentials, *recovered, *due, *rounds); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, credentials, recovered, rounds int) error {
+func run(ctx context.Context, credentials, recovered, due, rounds int) error {
 	fmt.Printf("%s/%s, %d cores, %s; client and servers share them\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	var rows []row
 	for _, measure := range []func() ([]row, error){
@@ -44,6 +45,8 @@ func run(ctx context.Context, credentials, recovered, rounds int) error {
 		func() ([]row, error) { return rotations(ctx, 2*credentials, rounds, 50*time.Millisecond) },
 		func() ([]row, error) { return recovery(ctx, recovered) },
 		func() ([]row, error) { return latency(ctx, 400) },
+		func() ([]row, error) { return fleet(ctx, 20*3*fleetLane) },
+		func() ([]row, error) { return backlog(ctx, due) },
 	} {
 		more, err := measure()
 		if err != nil {

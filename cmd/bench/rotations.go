@@ -5,14 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/engine"
-	"github.com/keyturn/keyturn/rotator/schedule"
 )
 
 // rotations measures full rotations with that round trip of the portal.
@@ -92,50 +88,6 @@ func rotations(ctx context.Context, n, rounds int, roundTrip time.Duration) ([]r
 // portalSequence is how many calls of a rotation follow one another: describe (its
 // two calls run together), expiry, generate, probe, probe, revoke, read back.
 const portalSequence = 7
-
-// drive runs the scheduler until every credential has that generation and no
-// open rotation, and tells how long it took.
-func (w *world) drive(ctx context.Context, names []credential.Name, generation uint64) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
-	var left atomic.Int64
-	left.Store(int64(len(names)))
-	done := make(chan struct{})
-	var finished sync.Map
-	scheduler := schedule.New(schedule.Config{
-		Lanes: map[string]int{"bench": inFlight}, Now: time.Now, Logger: zap.NewNop(),
-		Pass: func(ctx context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
-			result, err := w.engine.Pass(ctx, name)
-			if err != nil {
-				return schedule.Wake{}, err
-			}
-			if result.State.Generation >= generation && result.State.Rotation == nil {
-				if _, again := finished.LoadOrStore(name, true); !again && left.Add(-1) == 0 {
-					close(done)
-				}
-				return schedule.Wake{Lane: "bench"}, nil
-			}
-			return schedule.Wake{At: result.Next.At, Lane: "bench"}, nil
-		},
-	})
-	began := time.Now()
-	for _, name := range names {
-		scheduler.Set(name, schedule.Wake{At: began, Lane: "bench"})
-	}
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- scheduler.Run(running) }()
-	var err error
-	select {
-	case <-done:
-	case <-ctx.Done():
-		err = fmt.Errorf("%d of %d rotations did not end: %w", left.Load(), len(names), ctx.Err())
-	}
-	took := time.Since(began)
-	stop()
-	<-ended
-	return took, err
-}
 
 func (w *world) portalCalls() (total int64) {
 	for _, n := range w.portal.Calls() {

@@ -49,6 +49,7 @@ type world struct {
 	engine    *engine.Engine
 	calendar  *schedule.Calendar
 	vaultOps  atomic.Int64
+	calls     atomic.Int64 // nanoseconds of calls that were waited for one after the other
 	// lax leaves the syncing of appends to the server's default: for loading.
 	lax     bool
 	closers []func()
@@ -140,7 +141,7 @@ func (w *world) openVault(ctx context.Context) error {
 	w.store, err = vault.New(vault.Config{
 		Addr: ready.Addr, Concurrency: 2 * inFlight,
 		Login:   vault.Login{Token: func() (credential.Secret, error) { return w.token, nil }},
-		Observe: func(string, time.Duration, error) { w.vaultOps.Add(1) },
+		Observe: func(op string, took time.Duration, _ error) { w.vaultOps.Add(1); w.count(op, took) },
 	})
 	if err != nil {
 		return err
@@ -172,7 +173,7 @@ func (w *world) openPortal(roundTrip time.Duration) (err error) {
 
 func (w *world) openEngine(context.Context) (err error) {
 	w.issuer, err = arcgis.New(arcgis.Config{
-		Name: "bench", URL: w.portalURL, Username: username, Concurrency: 2 * inFlight,
+		Name: "bench", URL: w.portalURL, Username: username, Concurrency: 2 * inFlight, Observe: func(op string, took time.Duration, _ error) { w.count(op, took) },
 		Password: func() (credential.Secret, error) { return credential.NewSecret(password), nil },
 	})
 	if err != nil {
@@ -180,10 +181,36 @@ func (w *world) openEngine(context.Context) (err error) {
 	}
 	w.closers = append(w.closers, w.issuer.Close)
 	w.engine = engine.New(engine.Config{
-		Record: w.record, Store: w.store, Issuers: map[string]engine.Issuer{"bench": w.issuer},
+		Record: counted{w.record, w}, Store: w.store, Issuers: map[string]engine.Issuer{"bench": w.issuer},
 		Calendar: w.calendar, Installation: "bench", Daemon: "bench", Now: time.Now, Logger: zap.NewNop(),
 	})
 	return nil
+}
+
+// count adds up the calls in sequence: one that runs beside another is left out.
+func (w *world) count(op string, took time.Duration) {
+	switch op {
+	case "read-item", "metadata", "destroy":
+		return
+	}
+	w.calls.Add(int64(took))
+}
+
+// counted counts the calls of the record, but for the check of a signature,
+// which runs beside a probe.
+type counted struct {
+	*publisher.Record
+	world *world
+}
+
+func (c counted) Load(ctx context.Context, name credential.Name) (credential.State, credential.Head, error) {
+	defer func(began time.Time) { c.world.count("load", time.Since(began)) }(time.Now())
+	return c.Record.Load(ctx, name)
+}
+
+func (c counted) Append(ctx context.Context, name credential.Name, head credential.Head, event credential.Event, after credential.State) (credential.Head, error) {
+	defer func(began time.Time) { c.world.count("append", time.Since(began)) }(time.Now())
+	return c.Record.Append(ctx, name, head, event, after)
 }
 
 // spec is that of every credential here: nothing is waited for.

@@ -85,6 +85,8 @@ func sentence(e credential.Entry) string {
 	switch f := e.Event.Fact.(type) {
 	case credential.Registered:
 		return "registered at issuer " + f.Spec.Issuer
+	case credential.Recovered:
+		return fmt.Sprintf("recovered after the stream was lost; events up to %d are known, the count goes on at %d", f.Gap.Revision, f.Revision)
 	case credential.Updated:
 		if f.Request != nil {
 			return "a rotation was asked for: " + orDash(f.Request.Reason)

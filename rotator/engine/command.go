@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -53,6 +54,9 @@ func (e *Engine) Look(ctx context.Context, name credential.Name) (credential.Sta
 func (e *Engine) Plan(name credential.Name, state credential.State) credential.Step {
 	state.Name = name
 	e.See(name, state)
+	if at, ok := e.parkedUntil(name, state); ok {
+		return credential.Step{Kind: credential.StepWait, Reason: credential.ReasonInFlight, At: at, Why: "the new key is settling"}
+	}
 	return credential.Next(state, e.view(&work{engine: e, name: name, state: state}))
 }
 
@@ -64,3 +68,15 @@ func (e *Engine) committed(event credential.Event, after credential.State) {
 
 // NewID is a fresh id for requests and daemons.
 func NewID() string { return uuid.NewString() }
+
+// parkedUntil is when the parked work of a credential goes on, if it still fits.
+func (e *Engine) parkedUntil(name credential.Name, state credential.State) (time.Time, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w, ok := e.parked[name]
+	candidate, _ := state.Candidate()
+	if !ok || w.verify.mint != candidate.Mint || (w.claim != nil && !holds(state, w.claim.ID)) {
+		return time.Time{}, false
+	}
+	return w.later, true
+}

@@ -230,7 +230,9 @@ func (e *Engine) commit(ctx context.Context, w *work, command credential.Command
 			if errors.Is(err, credential.ErrAbsurd) {
 				return e.commitAbsurd(ctx, w, err)
 			}
-			w.drop() // overtaken: what this pass holds no longer fits
+			if _, beside := command.(credential.Tell); !beside {
+				w.drop() // overtaken: what this pass holds no longer fits
+			}
 			return nil
 		}
 		after := credential.Evolve(w.state, event)
