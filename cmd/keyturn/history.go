@@ -34,15 +34,11 @@ func historyCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "history NAME", Short: "Tell the life of one credential", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			reader, err := o.connect(cmd.Context())
+			reader, state, err := o.one(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			defer reader.close()
-			state, err := reader.one(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
 			record, err := reader.record(cmd.Context())
 			if err != nil {
 				return err

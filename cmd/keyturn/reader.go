@@ -23,6 +23,20 @@ type reader struct {
 	vault    *vault.Client // for what the configuration takes from Vault; logs in when asked
 }
 
+// one connects and reads one credential; the reader is the caller's to close.
+func (o *options) one(ctx context.Context, name string) (*reader, credential.State, error) {
+	r, err := o.connect(ctx)
+	if err != nil {
+		return nil, credential.State{}, err
+	}
+	state, err := r.one(ctx, name)
+	if err != nil {
+		r.close()
+		return nil, credential.State{}, err
+	}
+	return r, state, nil
+}
+
 // connect reads the configuration and connects to NATS.
 func (o *options) connect(ctx context.Context) (*reader, error) {
 	c, calendar, err := o.load()

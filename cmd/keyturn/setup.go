@@ -12,27 +12,34 @@ import (
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
 	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/vault"
 )
 
 func setupCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var newRoot bool
+	cmd := &cobra.Command{
 		Use: "setup", Short: "Make the stream and the signing key, once", Args: cobra.NoArgs,
 		Long: `Make what an installation needs: the JetStream stream of the record, and the key
 that signs its events (in Vault). It changes nothing that is there already.
 
-It prints the public key: give it to your auditors, and set nats.signer_root to it.`,
+It prints the public key: give it to your auditors, and set nats.signer_root to it.
+
+If the signing key was lost with Vault and no backup has it, --new-root makes another
+one that nobody vouches for: it counts only where nats.signer_root names it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := o.load()
 			if err != nil {
 				return err
 			}
-			return setup(cmd.Context(), c, cmd.OutOrStdout(), o.output)
+			return setup(cmd.Context(), c, cmd.OutOrStdout(), o.output, newRoot)
 		},
 	}
+	cmd.Flags().BoolVar(&newRoot, "new-root", false, "begin a new chain of signers, because the key before is lost")
+	return cmd
 }
 
 // setup is the command, for dev as well.
-func setup(ctx context.Context, c *config.Config, out io.Writer, output string) error {
+func setup(ctx context.Context, c *config.Config, out io.Writer, output string, newRoot bool) error {
 	store, err := openVault(c.Vault, c.Daemon.Workers, nil, nil)
 	if err != nil {
 		return err
@@ -55,13 +62,7 @@ func setup(ctx context.Context, c *config.Config, out io.Writer, output string) 
 	}
 	seed, err := store.SigningSeed(ctx)
 	if credential.IsClass(err, credential.ClassNotFound) {
-		if seed, _, err = publisher.GenerateSeed(); err != nil {
-			return err
-		}
-		err = store.StoreSigningSeed(ctx, seed)
-		if credential.IsClass(err, credential.ClassConflict) { // another setup won
-			seed, err = store.SigningSeed(ctx)
-		}
+		seed, err = makeSeed(ctx, js, store, newRoot)
 	}
 	if err != nil {
 		return err
@@ -70,7 +71,12 @@ func setup(ctx context.Context, c *config.Config, out io.Writer, output string) 
 	if err != nil {
 		return errors.Join(errors.New("the signing key in Vault is damaged"), err)
 	}
-	if err := publisher.PublishSigner(ctx, js, signer, c.Installation, nil); err != nil {
+	if newRoot || c.NATS.SignerRoot == signer.Public() {
+		err = publisher.PublishRoot(ctx, js, signer, c.Installation)
+	} else {
+		err = publisher.PublishSigner(ctx, js, signer, c.Installation, nil)
+	}
+	if err != nil {
 		return err
 	}
 	if output == "json" {
@@ -78,4 +84,25 @@ func setup(ctx context.Context, c *config.Config, out io.Writer, output string) 
 	}
 	_, err = fmt.Fprintf(out, "stream %s is in place\nsigner %s (give it to your auditors; nats.signer_root pins it)\n", publisher.StreamName, signer.Public())
 	return err
+}
+
+// makeSeed stores a signing key, unless the record has had another one: that
+// one is lost, and a person decides what to do about it.
+func makeSeed(ctx context.Context, js jetstream.JetStream, store *vault.Client, newRoot bool) (credential.Secret, error) {
+	announced, err := publisher.HasSigner(ctx, js)
+	if err != nil {
+		return credential.Secret{}, err
+	}
+	if announced && !newRoot {
+		return credential.Secret{}, errors.New("the signing key is gone from Vault, and the record was signed with it (try: restore it from a backup, or keyturn setup --new-root)")
+	}
+	seed, _, err := publisher.GenerateSeed()
+	if err != nil {
+		return credential.Secret{}, err
+	}
+	err = store.StoreSigningSeed(ctx, seed)
+	if credential.IsClass(err, credential.ClassConflict) { // another setup won
+		return store.SigningSeed(ctx)
+	}
+	return seed, err
 }

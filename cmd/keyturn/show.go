@@ -15,15 +15,11 @@ func showCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show one credential: seats, next step, last failure", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			reader, err := o.connect(cmd.Context())
+			reader, state, err := o.one(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			defer reader.close()
-			state, err := reader.one(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
 			if o.output == "json" {
 				return printJSON(cmd.OutOrStdout(), state)
 			}

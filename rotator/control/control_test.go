@@ -162,6 +162,7 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 	d := open(t)
 	for what, c := range map[string]struct{ subject, body, code, text string }{
 		"no JSON":             {control.SubjectApply, "nonsense", control.CodeBad, "invalid character"},
+		"two requests in one": {control.SubjectRotate, `{"name":"a/b"} {"name":"c/d"}`, control.CodeBad, "follows"},
 		"an unknown field":    {control.SubjectApply, `{"name":"a/b","speck":{}}`, control.CodeBad, "unknown field"},
 		"a bad name":          {control.SubjectRotate, `{"name":"A B","request":"1"}`, control.CodeBad, "not a credential name"},
 		"an unknown issuer":   {control.SubjectApply, `{"name":"a/b","spec":{"issuer":"nobody"}}`, control.CodeBad, "no issuer"},

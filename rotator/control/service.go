@@ -179,6 +179,9 @@ func decodeRequest(data []byte, into any, name *credential.Name) error {
 	if err := decoder.Decode(into); err != nil {
 		return fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
 	}
+	if decoder.More() {
+		return fmt.Errorf("%w: something follows the request", errBad)
+	}
 	if _, err := credential.ParseName(string(*name)); err != nil {
 		return fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
 	}
