@@ -274,12 +274,12 @@ func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 }
 
 // dueAfter is when the key that is promoted now is replaced. One that lives much
-// shorter than was asked gets a quarter of its life: due as soon as it is made, it would
+// shorter than was asked gets a third of its life: due as soon as it is made, it would
 // be replaced without end.
 func dueAfter(s State, v View, expires time.Time) time.Time {
 	due := s.Spec.Policy.DueAt(s.Name, s.Generation+1, v.IssuerNow(), expires, v.Calendar)
 	if lives := expires.Sub(v.IssuerNow()); lives < s.Spec.Policy.Lifetime.Std()*9/10 {
-		due = later(due, v.IssuerNow().Add(lives/4))
+		due = later(due, v.IssuerNow().Add(lives/3))
 	}
 	return due
 }

@@ -75,8 +75,8 @@ func TestAShortAnswerDoesNotMakeALoop(t *testing.T) {
 	l := withFirstKey()
 	l.now = l.state.Due
 	short(l.must(credential.Begin{Reason: credential.ReasonExpiring}))
-	if want := l.now.Add(15 * time.Minute); !l.state.Due.Equal(want) {
-		t.Errorf("due %v, want a quarter of the life: %v", l.state.Due, want)
+	if want := l.now.Add(20 * time.Minute); !l.state.Due.Equal(want) {
+		t.Errorf("due %v, want a third of the life: %v", l.state.Due, want)
 	}
 	for begun := l.now; ; {
 		step := l.next()
@@ -85,7 +85,7 @@ func TestAShortAnswerDoesNotMakeALoop(t *testing.T) {
 			continue
 		}
 		if step.Kind != credential.StepWait {
-			if since := l.now.Sub(begun); step.Kind != credential.StepBegin || since < 15*time.Minute {
+			if since := l.now.Sub(begun); step.Kind != credential.StepBegin || since < 20*time.Minute {
 				t.Errorf("%s, %s after %v", step.Kind, step.Reason, since)
 			}
 			break
