@@ -268,9 +268,18 @@ func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 		Due: dueAfter(s, v, candidate.Expires).UTC(),
 	}
 	if len(s.Seats) > 1 {
-		promoted.DrainUntil = later(v.Now, v.IssuerNow()).Add(s.Spec.Policy.Drain.Std()).UTC()
+		promoted.DrainUntil = drainFrom(v).Add(s.Spec.Policy.Drain.Std()).UTC()
 	}
 	return promoted, nil
+}
+
+// drainFrom is where a drain begins: by the clock that is ahead, so that it is
+// not shorter for anybody, unless ours is wrong.
+func drainFrom(v View) time.Time {
+	if v.skewed() {
+		return v.IssuerNow()
+	}
+	return later(v.Now, v.IssuerNow())
 }
 
 // dueAfter is when the key that is promoted now is replaced. One that lives much

@@ -33,7 +33,7 @@ func (w *work) primaryWorks(ctx context.Context, old credential.SeatID) error {
 	}
 	told := later(w.state.Rotation.Promoted, w.state.Rotation.OutageEnd)
 	total, end := w.engine.outage.within(told, w.engine.config.Now())
-	if total > 0 && w.draining(old) && !end.Add(-total).Before(told) { // what was told already counts once
+	if total > leastOutage && w.draining(old) && !end.Add(-total).Before(told) { // what was told already counts once
 		return &foundError{credential.Found{Outage: total, Finding: credential.Finding{
 			Kind: credential.FindingVaultOutage, Since: end.Add(-total),
 			Detail: "Vault could not be read for " + credential.Short(total) + " of the drain",
@@ -44,6 +44,9 @@ func (w *work) primaryWorks(ctx context.Context, old credential.SeatID) error {
 	})
 	return err
 }
+
+// leastOutage is what two clocks may differ by over a drain.
+const leastOutage = 100 * time.Millisecond
 
 // draining reports whether the seat's drain has not begun to end: after a claim
 // there is nothing left to prolong.
