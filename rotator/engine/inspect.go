@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -25,7 +26,6 @@ func (e *Engine) Inspect(ctx context.Context, name credential.Name) error {
 	}
 	status, err := issuer.Describe(ctx, primary.Item)
 	finding := credential.Finding{Seat: primary.SeatID}
-	found := credential.Found{}
 	switch slot := status.Slot(primary.Slot); {
 	case credential.IsClass(err, credential.ClassNotFound):
 		finding.Kind = credential.FindingItemMissing
@@ -36,12 +36,17 @@ func (e *Engine) Inspect(ctx context.Context, name credential.Name) error {
 		finding.Kind = credential.FindingKeyRefused
 		finding.Detail = fmt.Sprintf("slot %d of item %s is inactive at the issuer", primary.Slot, primary.Item)
 	case !slot.Expires.IsZero() && !slot.Expires.Equal(primary.Expires):
-		finding.Kind = credential.FindingExpiry
-		finding.Detail = fmt.Sprintf("the issuer names %s, the record named %s", slot.Expires.UTC().Format("2006-01-02T15:04:05Z"), primary.Expires.Format("2006-01-02T15:04:05Z"))
-		found.Expires = slot.Expires
+		return e.commit(ctx, w, expiryDiffers(primary, slot.Expires).Found)
 	default:
 		return nil
 	}
-	found.Finding = finding
-	return e.commit(ctx, w, found)
+	return e.commit(ctx, w, credential.Found{Finding: finding})
+}
+
+// expiryDiffers is the finding that the issuer names another date than the record.
+func expiryDiffers(seat credential.Seat, said time.Time) *foundError {
+	return &foundError{credential.Found{Expires: said, Finding: credential.Finding{
+		Kind: credential.FindingExpiry, Seat: seat.SeatID,
+		Detail: fmt.Sprintf("the issuer names %s, the record named %s", said.UTC().Format(time.RFC3339), seat.Expires.UTC().Format(time.RFC3339)),
+	}}}
 }

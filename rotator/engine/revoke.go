@@ -61,6 +61,9 @@ func (w *work) over(ctx context.Context, id credential.SeatID) (bool, error) {
 	if step := credential.Next(w.state, w.engine.view(w)); step.Kind != credential.StepExpire || step.Seat != id {
 		return false, nil
 	}
+	if seat, _ := w.state.Seat(id); !slot.Expires.IsZero() && !slot.Expires.Equal(seat.Expires) {
+		return false, expiryDiffers(seat, slot.Expires) // somebody set another date, or made a key there
+	}
 	return false, &credential.Fault{
 		Class: credential.ClassRetryable, System: "issuer " + w.state.Spec.Issuer, Op: "see that the key on " + id.String() + " has expired",
 		Hint: "the issuer calls it active until " + slot.Expires.UTC().Format(time.RFC3339),

@@ -21,7 +21,12 @@ type audit struct {
 	promoted   map[credential.Name]time.Time // when the last promotion was appended
 	refusal    map[credential.Name]time.Time // since when Vault's primary does not work
 	shown      map[credential.Name]shown
+	heals      map[credential.Name]heal
 }
+
+// heal is what must follow when a primary was killed: by when the record names
+// it, and by when Vault's primary works again.
+type heal struct{ killed, named, healed time.Time }
 
 // shown is the key that Vault shows as primary, and since when.
 type shown struct {
@@ -40,7 +45,7 @@ func newAudit(w *World) audit {
 	return audit{
 		world: w, claims: map[string]*claimed{}, named: map[credential.SeatID]string{},
 		primary: map[credential.Name]credential.SeatID{}, promoted: map[credential.Name]time.Time{}, refusal: map[credential.Name]time.Time{},
-		shown: map[credential.Name]shown{},
+		shown: map[credential.Name]shown{}, heals: map[credential.Name]heal{},
 	}
 }
 
@@ -217,9 +222,34 @@ func (a *audit) instant() {
 		if _, before := a.refusal[name]; !before {
 			a.refusal[name] = time.Now()
 		}
+		a.healing(name)
 		if !a.world.outside {
 			a.violate("I1 %s: Vault's primary (version %d, mint %d on %s) does not work", name, stored.Version, stored.Primary.Mint, stored.Primary.Seat)
 		}
+	}
+}
+
+// healing checks the bounds of a heal while a primary does not work.
+func (a *audit) healing(name credential.Name) {
+	h, killed := a.heals[name]
+	now := time.Now()
+	if !killed || now.Before(h.named) {
+		return
+	}
+	told := false
+	for _, entry := range a.world.record.Entries(name) {
+		_, drift := entry.Event.Fact.(credential.Drifted)
+		told = told || (drift && !entry.Event.At.Before(h.killed.Add(-10*time.Second)))
+	}
+	switch {
+	case !told:
+		a.violate("heal %s: nobody says that the primary was killed %v ago", name, now.Sub(h.killed))
+	case now.After(h.healed):
+		a.violate("heal %s: the primary that was killed %v ago is not replaced", name, now.Sub(h.killed))
+	}
+	delete(a.heals, name) // or it would be said again
+	if told && now.Before(h.healed) {
+		a.heals[name] = h
 	}
 }
 

@@ -26,6 +26,7 @@ func (w *World) happen() {
 	}
 	if w.calm {
 		w.accept(now)
+		w.killOnce(now)
 		return
 	}
 	if !w.nextTrouble.After(now) {
@@ -136,6 +137,7 @@ func (w *World) stall(d *daemon) {
 // right, the dead start again, operators let go.
 func (w *World) settleDown() {
 	w.calm = true
+	w.lastKill = time.Now().Add(quiet / 2)
 	w.say("from now on nothing goes wrong")
 	clear(w.down)
 	w.stepped = time.Now()

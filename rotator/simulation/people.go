@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -149,6 +150,30 @@ func (w *World) accept(now time.Time) {
 			}
 		}
 	}
+}
+
+// killOnce kills a primary at the portal while nothing else goes wrong: that is
+// named within a probe interval, and healed within a claim after it.
+func (w *World) killOnce(now time.Time) {
+	if !w.outside || w.lastKill.IsZero() || w.lastKill.After(now) {
+		return
+	}
+	w.lastKill = time.Time{}
+	name := w.names[0]
+	state := w.record.State(name)
+	primary, ok := state.Primary()
+	if !ok || len(state.Drift) > 0 || w.store.Latest(name).Primary.Fingerprint != primary.Fingerprint {
+		return // it is being healed already
+	}
+	if w.chance(0.5) {
+		w.meet("primary revoked by hand", nil)
+		_ = w.portal.Revoke(context.Background(), primary.SeatID)
+	} else {
+		w.meet("item deleted by hand", nil)
+		w.portal.Delete(primary.Item)
+	}
+	probe := state.Spec.Policy.ProbeInterval() + 75*time.Second // the loops wake each minute
+	w.audit.heals[name] = heal{killed: now, named: now.Add(probe), healed: now.Add(probe + 2*window + 2*settle + 15*time.Second)}
 }
 
 // letGo ends what operators keep a credential waiting with, and declares it if

@@ -48,6 +48,7 @@ type World struct {
 	down         map[string]time.Time // system → away until then
 	portalOffset time.Duration
 	stepped      time.Time // when a clock was last set
+	lastKill     time.Time // when somebody kills a primary once more, all else being well
 	nextPerson   time.Time
 	people       int
 	nextTrouble  time.Time
@@ -169,7 +170,7 @@ func (w *World) idle(end time.Time) {
 	if !w.calm {
 		next = earliest(end, w.nextPerson, w.nextTrouble)
 	} else if w.outside {
-		next = earliest(end, w.nextPerson)
+		next = earliest(end, w.nextPerson, w.lastKill)
 	}
 	for _, e := range w.late {
 		next = earliest(next, e.at)
