@@ -140,7 +140,11 @@ func TestServeWaitsForVaultAndNATS(t *testing.T) {
 	}
 	ready := func() bool { status, _ := get(t, health+"/readyz"); return status == 200 }
 	eventually(t, "it is ready", ready)
-	_, metrics := get(t, health+"/metrics")
+	var metrics string
+	eventually(t, "the second daemon has rotated one", func() bool {
+		_, metrics = get(t, health+"/metrics")
+		return strings.Contains(metrics, "keyturn_rotations_total{")
+	})
 	for _, name := range []string{"keyturn_credentials", "keyturn_schedule_lag_seconds", "keyturn_call_duration_seconds"} {
 		if !strings.Contains(metrics, name) {
 			t.Errorf("/metrics lacks %s", name)
@@ -237,7 +241,7 @@ func TestDoctorNamesWhatIsWrong(t *testing.T) {
 func TestTwoDaemonsRotateOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	_, env := startDev(t, dir, "--key-lifetime", "12s", "--credentials", "2")
+	_, env := startDev(t, dir, "--key-lifetime", "20s", "--credentials", "12") // so many that each daemon is first for some
 	second := start(t, env, "serve")
 	health := second.httpOf(t)
 	eventually(t, "the second daemon is ready", func() bool { status, _ := get(t, health+"/readyz"); return status == 200 })
@@ -268,7 +272,7 @@ func TestTwoDaemonsRotateOnce(t *testing.T) {
 	if d := starts - promotions; d < 0 || d > 1 {
 		t.Errorf("%d rotations began, %d promoted", starts, promotions)
 	}
-	if items := portalItems(t, env); items != 2 {
-		t.Errorf("%d items at the portal, want 2", items)
+	if items := portalItems(t, env); items != 12 {
+		t.Errorf("%d items at the portal, want 12", items)
 	}
 }
