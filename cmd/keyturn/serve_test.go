@@ -140,11 +140,7 @@ func TestServeWaitsForVaultAndNATS(t *testing.T) {
 	}
 	ready := func() bool { status, _ := get(t, health+"/readyz"); return status == 200 }
 	eventually(t, "it is ready", ready)
-	var metrics string
-	eventually(t, "the second daemon has rotated one", func() bool {
-		_, metrics = get(t, health+"/metrics")
-		return strings.Contains(metrics, "keyturn_rotations_total{")
-	})
+	_, metrics := get(t, health+"/metrics")
 	for _, name := range []string{"keyturn_credentials", "keyturn_schedule_lag_seconds", "keyturn_call_duration_seconds"} {
 		if !strings.Contains(metrics, name) {
 			t.Errorf("/metrics lacks %s", name)
@@ -249,7 +245,11 @@ func TestTwoDaemonsRotateOnce(t *testing.T) {
 		l := listing(t, env)
 		return l["demo/web"].Generation >= 3 && l["demo/mobile"].Generation >= 3
 	})
-	_, metrics := get(t, health+"/metrics")
+	var metrics string
+	eventually(t, "the second daemon has rotated one", func() bool {
+		_, metrics = get(t, health+"/metrics")
+		return strings.Contains(metrics, "keyturn_rotations_total{")
+	})
 	for _, name := range []string{
 		"keyturn_rotations_total", "keyturn_step_duration_seconds", "keyturn_next_expiry_seconds", "keyturn_schedule_lag_seconds",
 		"keyturn_call_duration_seconds", "keyturn_events_appended_total",

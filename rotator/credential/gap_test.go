@@ -121,3 +121,28 @@ func TestASeatWithAnOpenRevokeIsNotPromoted(t *testing.T) {
 		t.Errorf("%s, want another mint", step.Kind)
 	}
 }
+
+// A drain that outlives what the primary has left must not sleep past the
+// moment at which the next rotation is due.
+func TestADrainWakesWhenThePrimaryNeedsASuccessor(t *testing.T) {
+	l := withFirstKey(func(p *credential.Policy) { p.Drain, p.DrainSet = credential.Duration(25*day), true })
+	l.now = l.state.Due
+	l.must(credential.Begin{Reason: credential.ReasonExpiring}).must(credential.KeyIssued{
+		Seat: l.state.Rotation.Target, Mint: l.state.Mint, Fingerprint: "short", Expires: l.now.Add(9 * day), Version: 9,
+	}).promote()
+	for l.next().Kind == credential.StepNotice {
+		l.must(credential.Tell{Level: l.next().Level})
+	}
+	primary, _ := l.state.Primary()
+	step := l.next()
+	if step.Kind != credential.StepWait || step.At.After(l.state.Due) || !l.state.Due.Before(primary.Expires) {
+		t.Fatalf("%s until %v; due %v, the key ends %v", step.Kind, step.At, l.state.Due, primary.Expires)
+	}
+	l.now = l.state.Due
+	for l.next().Kind == credential.StepNotice {
+		l.must(credential.Tell{Level: l.next().Level})
+	}
+	if step := l.next(); step.Kind != credential.StepBegin {
+		t.Errorf("when it is due: %s (%s)", step.Kind, step.Why)
+	}
+}

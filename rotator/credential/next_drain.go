@@ -32,7 +32,18 @@ func draining(s State, v View) (Step, bool) {
 			soonest = step
 		}
 	}
+	primary, _ := s.Primary()
+	if at := s.overtakenAt(v, primary); at.After(v.Now) { // in case none of them ends before
+		soonest.At = earlier(soonest.At, at)
+	}
 	return soonest, soonest.Kind != ""
+}
+
+// overtakenAt is when the primary needs a successor, drain or no drain, by our
+// clock: at its warning level, unless it is due later, because the issuer gave
+// less than was asked.
+func (s State) overtakenAt(v View, primary Seat) time.Time {
+	return later(s.Spec.Policy.WarnAt(primary.Expires), s.Due).Add(-v.Skew)
 }
 
 // overtaken reports whether the next rotation must begin though this one still
@@ -49,9 +60,7 @@ func (s State) overtaken(v View) (reason Reason, why string, ok bool) {
 	if s.Requested != nil && s.Vault.Foreign { // what was promoted is gone from Vault, and an operator knows
 		return ReasonRequested, "asked for by " + s.Requested.Actor, true
 	}
-	warn := s.Spec.Policy.WarnAt(primary.Expires)
-	near := !v.IssuerNow().Before(warn) && !v.IssuerNow().Before(s.Due) // due later = the issuer gave less than was asked
-	return ReasonExpiring, "the primary nears its expiry before the drain is over", near
+	return ReasonExpiring, "the primary nears its expiry before the drain is over", !v.Now.Before(s.overtakenAt(v, primary))
 }
 
 // retire says what stands in the way of the end of one seat, if anything does.
