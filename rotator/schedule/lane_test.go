@@ -66,14 +66,13 @@ func TestTheBacklogOfAnIssuerThatIsBackGoesOutByUrgency(t *testing.T) {
 				name := credential.Name(fmt.Sprintf("a/%d", i+1))
 				s.Set(name, schedule.Wake{At: time.Now().Add(time.Duration(i) * time.Second), Lane: "l", Urgency: urgencyOf(name)})
 			}
-			time.Sleep(10*time.Minute + time.Second)
+			advance(10*time.Minute + time.Second)
 			o.mu.Lock()
 			o.order = nil
 			o.mu.Unlock()
 			s.Answered("l")
 			began := time.Now()
-			time.Sleep(10 * time.Second)
-			synctest.Wait()
+			advance(10 * time.Second)
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			if len(o.order) != backlog {
@@ -120,7 +119,7 @@ func TestRetriesAreBoundedAndFirstAttemptsAreNot(t *testing.T) {
 				s.Set(credential.Name(fmt.Sprintf("healthy/k%d", i)), schedule.Wake{At: time.Now(), Lane: "l"})
 			}
 			s.Set("pressing/k", schedule.Wake{At: time.Now(), Lane: "l"})
-			time.Sleep(minutes * time.Minute)
+			advance(minutes * time.Minute)
 		})
 		count := map[string]int{}
 		for name, at := range p.begun {
@@ -150,8 +149,7 @@ func TestTheLimitOfALaneChangesWhileItRuns(t *testing.T) {
 			}
 			for _, limit := range []int{3, 9, 1} {
 				s.Limit("l", limit)
-				time.Sleep(2*time.Second + time.Millisecond) // what ran before has ended
-				synctest.Wait()
+				advance(2*time.Second + time.Millisecond) // what ran before has ended
 				o.mu.Lock()
 				if o.running != limit {
 					t.Errorf("%d passes at a time, want %d", o.running, limit)
@@ -162,7 +160,7 @@ func TestTheLimitOfALaneChangesWhileItRuns(t *testing.T) {
 			if load.Limit != 1 || load.Running != 1 || load.Queued == 0 {
 				t.Errorf("the lane says %+v", load)
 			}
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 		})
 		if len(o.order) != 60 {
 			t.Errorf("%d of 60 were looked at", len(o.order))
@@ -184,9 +182,9 @@ func TestAPanicIsAnErrorOfItsPass(t *testing.T) {
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
 			s.Set("a/bad", schedule.Wake{At: time.Now(), Lane: "l"})
-			time.Sleep(time.Second)
+			advance(time.Second)
 			s.Set("a/good", schedule.Wake{At: time.Now(), Lane: "l"})
-			time.Sleep(5 * time.Minute)
+			advance(5 * time.Minute)
 		})
 		if len(p.begun["a/good"]) != 1 || len(p.begun["a/bad"]) != 6 {
 			t.Errorf("passes: %d of the good one, %d of the bad one; want 1 and 6", len(p.begun["a/good"]), len(p.begun["a/bad"]))
@@ -230,11 +228,11 @@ func TestTheClockJumpsWhileTheTimerSleeps(t *testing.T) {
 		}, func(s *schedule.Scheduler) {
 			s.Set("a/night", schedule.Wake{At: now().Add(8 * time.Hour), Lane: "l"})
 			s.Set("a/year", schedule.Wake{At: now().Add(300 * 24 * time.Hour), Lane: "l"})
-			time.Sleep(time.Hour)
+			advance(time.Hour)
 			slept(12 * time.Hour)
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 			slept(-24 * time.Hour) // somebody sets it right, and too far
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 		})
 		at := p.begun["a/night"]
 		if len(at) != 1 || at[0] < time.Hour || at[0] > time.Hour+time.Second {
@@ -267,7 +265,7 @@ func TestRetriesThatGoWellAreNoBurden(t *testing.T) {
 			for i := range failed {
 				s.Set(credential.Name(fmt.Sprintf("a/k%d", i)), schedule.Wake{At: time.Now(), Lane: "l"})
 			}
-			time.Sleep(5*time.Minute + 20*time.Second)
+			advance(5*time.Minute + 20*time.Second)
 		})
 		if len(p.order) != failed {
 			t.Errorf("%d of %d went out within 20 s", len(p.order), failed)

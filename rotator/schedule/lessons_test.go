@@ -46,7 +46,7 @@ func TestLesson11AStandInPlansEverythingFromTheRecord(t *testing.T) {
 			if err := sweeper.Sweep(t.Context()); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(2 * credentials * time.Minute)
+			advance(2 * credentials * time.Minute)
 			for i := range credentials {
 				name := credential.Name(fmt.Sprintf("a/k%d", i))
 				if got, want := p.begun[name], max(0, due(i)); len(got) != 1 || got[0] != want {
@@ -71,12 +71,12 @@ func TestLesson11ASchedulerThatDoesNotKeepUpSaysHowFarItIsBehind(t *testing.T) {
 			}
 			s.Set("a/stuck", schedule.Wake{At: time.Now(), Lane: "l"})
 			s.Set("a/waits", schedule.Wake{At: time.Now().Add(time.Minute), Lane: "l"})
-			time.Sleep(10 * time.Minute)
+			advance(10 * time.Minute)
 			if lag := s.Lag(); lag != 9*time.Minute {
 				t.Errorf("it is %v behind, want 9m", lag)
 			}
 			close(release)
-			time.Sleep(time.Second)
+			advance(time.Second)
 			if lag := s.Lag(); lag != 0 {
 				t.Errorf("after it has caught up it is %v behind", lag)
 			}
@@ -85,7 +85,7 @@ func TestLesson11ASchedulerThatDoesNotKeepUpSaysHowFarItIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopped := schedule.New(schedule.Config{Now: time.Now, Logger: zap.NewNop()})
 		stopped.Set("a/b", schedule.Wake{At: time.Now(), Lane: "l"})
-		time.Sleep(time.Hour)
+		advance(time.Hour)
 		if lag := stopped.Lag(); lag != time.Hour {
 			t.Errorf("one that does not run is %v behind, want 1h", lag)
 		}
@@ -124,7 +124,7 @@ func TestLesson15AfterAMachineSleptWhatIsDueRunsAtOnce(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
 		s.Set("a/b", schedule.Wake{At: clock.now().Add(8 * time.Hour), Lane: "l"})
-		time.Sleep(91 * time.Minute)
+		advance(91 * time.Minute)
 		clock.by(30 * 24 * time.Hour)
 		woke := time.Now()
 		if took := (<-ran).Sub(woke); took > 15*time.Second {
@@ -157,7 +157,7 @@ func batch(t *testing.T, bad int, badLane string, misbehave func(ctx context.Con
 			for i := range healthy {
 				s.Set(credential.Name(fmt.Sprintf("good/k%d", i)), schedule.Wake{At: time.Now(), Lane: "l", Urgency: time.Now().Add(time.Hour)})
 			}
-			time.Sleep(rounds*period + time.Millisecond)
+			advance(rounds*period + time.Millisecond)
 		})
 		for i := range healthy {
 			name := credential.Name(fmt.Sprintf("good/k%d", i))

@@ -64,9 +64,9 @@ func TestEachCredentialIsLookedAtWhenItIsDue(t *testing.T) {
 			s.Set("a/late", schedule.Wake{At: p.start.Add(90 * 24 * time.Hour), Lane: "l"})
 			s.Set("a/soon", schedule.Wake{At: p.start.Add(time.Minute), Lane: "l"})
 			s.Set("a/never", schedule.Wake{Lane: "l"})
-			time.Sleep(time.Hour)
+			advance(time.Hour)
 			s.Set("a/nearer", schedule.Wake{At: time.Now().Add(time.Second), Lane: "l"}) // wakes the sleeper
-			time.Sleep(91 * 24 * time.Hour)
+			advance(91 * 24 * time.Hour)
 		})
 		for name, want := range map[credential.Name]time.Duration{
 			"a/soon": time.Minute, "a/nearer": time.Hour + time.Second, "a/late": 90 * 24 * time.Hour,
@@ -90,10 +90,10 @@ func TestAWakeUpDuringAPassLeadsToAnother(t *testing.T) {
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
 			s.Set("a/b", schedule.Wake{At: time.Now(), Lane: "l"})
-			time.Sleep(time.Second)
+			advance(time.Second)
 			s.Look("a/b", "l", false) // while it runs
 			s.Look("a/b", "l", false) // merges with the one before
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 		})
 		if got := len(p.order); got != 2 {
 			t.Errorf("%d passes, want 2: one that ran, one for both wake-ups", got)
@@ -118,9 +118,9 @@ func TestOneCredentialRunsOnePassAtATime(t *testing.T) {
 		}}, func(s *schedule.Scheduler) {
 			for range 20 {
 				s.Look("a/b", "l", false)
-				time.Sleep(300 * time.Millisecond)
+				advance(300 * time.Millisecond)
 			}
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 		})
 		if most != 1 {
 			t.Errorf("%d passes of one credential at a time", most)
@@ -145,7 +145,7 @@ func TestASilentIssuerHoldsUpNobodyElse(t *testing.T) {
 			for i := range 20 {
 				s.Set(credential.Name(fmt.Sprintf("healthy/k%d", i)), schedule.Wake{At: time.Now(), Lane: "healthy"})
 			}
-			time.Sleep(240*time.Second + time.Millisecond)
+			advance(240*time.Second + time.Millisecond)
 		})
 		for i := range 20 {
 			name := credential.Name(fmt.Sprintf("healthy/k%d", i))
@@ -168,7 +168,7 @@ func TestALaneTakesTheMostUrgentFirst(t *testing.T) {
 			for i, days := range []int{30, 1, 90, 7} {
 				s.Set(credential.Name(fmt.Sprintf("a/%d", i)), schedule.Wake{At: due, Lane: "l", Urgency: due.AddDate(0, 0, days)})
 			}
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 		})
 		want := []credential.Name{"a/1", "a/3", "a/0", "a/2"}
 		if fmt.Sprint(p.order) != fmt.Sprint(want) {
@@ -188,7 +188,7 @@ func TestAFailedPassIsTriedAgainMoreSlowly(t *testing.T) {
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
 			s.Set("a/b", schedule.Wake{At: time.Now(), Lane: "l"})
-			time.Sleep(10 * time.Minute)
+			advance(10 * time.Minute)
 		})
 		at := p.begun["a/b"]
 		if n := len(at); n < 10 || n > 20 {
@@ -219,9 +219,9 @@ func TestAnAnswerEndsTheWaitOfTheOthers(t *testing.T) {
 			for i := range 10 {
 				s.Set(credential.Name(fmt.Sprintf("a/%d", i)), schedule.Wake{At: time.Now(), Lane: "l"})
 			}
-			time.Sleep(2 * time.Minute)
+			advance(2 * time.Minute)
 			s.Look("a/0", "l", false) // the issuer is back; somebody hears it
-			time.Sleep(time.Second)
+			advance(time.Second)
 		})
 		for i := range 10 {
 			name := credential.Name(fmt.Sprintf("a/%d", i))
@@ -248,7 +248,7 @@ func TestStopWaitsForRunningPassesWithinTheGrace(t *testing.T) {
 		}}, func(s *schedule.Scheduler) {
 			s.Set("a/quick", schedule.Wake{At: time.Now(), Lane: "l"})
 			s.Set("a/stuck", schedule.Wake{At: time.Now(), Lane: "l"})
-			time.Sleep(time.Second)
+			advance(time.Second)
 		})
 		if !finished || !cut {
 			t.Errorf("finished %v, cut %v; want both", finished, cut)
@@ -270,9 +270,9 @@ func TestInspectIsKeptThroughAFailedPass(t *testing.T) {
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
 			s.Look("a/b", "l", true)
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 			s.Look("a/b", "l", false)
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 		})
 		if fmt.Sprint(asked) != "[true true false]" {
 			t.Errorf("inspect: %v, want [true true false]", asked)

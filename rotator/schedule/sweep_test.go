@@ -68,7 +68,7 @@ func TestASweepFindsWhatWasMissed(t *testing.T) {
 		ended := make(chan error, 2)
 		go func() { ended <- s.Run(ctx) }()
 		go func() { ended <- sweeper.Run(ctx) }()
-		time.Sleep(12 * time.Minute) // one firing at ten minutes of the fake clock's midnight start
+		advance(12 * time.Minute) // one firing at ten minutes of the fake clock's midnight start
 		stop()
 		if err := errors.Join(<-ended, <-ended); err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ func TestAListThatCannotBeReadSaysNothing(t *testing.T) {
 		if err := sweeper.Sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		advance(time.Minute)
 		stop()
 		if err := <-ended; err != nil {
 			t.Fatal(err)
@@ -135,11 +135,11 @@ func TestASweepComesSoonerWhenAsked(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- sweeper.Run(ctx) }()
-		time.Sleep(90 * time.Minute)
+		advance(90 * time.Minute)
 		soon <- struct{}{}
-		time.Sleep(time.Minute)
+		advance(time.Minute)
 		specs <- "0 * * * *"
-		time.Sleep(time.Hour)
+		advance(time.Hour)
 		stop()
 		if err := <-ended; err != nil {
 			t.Fatal(err)

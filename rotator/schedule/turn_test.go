@@ -44,10 +44,10 @@ func TestWhatIsAnothersTurnComesLater(t *testing.T) {
 			for _, name := range []credential.Name{"a/ours", "a/theirs", "a/dead"} {
 				s.Set(name, schedule.Wake{At: due, Lane: "l"})
 			}
-			time.Sleep(time.Minute + 10*time.Second)
+			advance(time.Minute + 10*time.Second)
 			u.set("a/dead", 0)
 			s.Rebalance()
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 		})
 		for name, want := range map[credential.Name]time.Duration{
 			"a/ours": time.Minute, "a/theirs": time.Minute + 30*time.Second, "a/dead": time.Minute + 10*time.Second,
@@ -75,12 +75,12 @@ func TestWhatAnotherDaemonDidIsNotLookedAt(t *testing.T) {
 				s.Set(name, schedule.Wake{At: time.Now(), Lane: "l", Urgency: urgent})
 				urgent = urgent.Add(time.Hour)
 			}
-			time.Sleep(time.Second)
+			advance(time.Second)
 			s.Look("a/asked", "l", true)
 			for _, name := range []credential.Name{"a/waits", "a/queued", "a/asked"} {
 				s.Set(name, schedule.Wake{At: time.Now().Add(time.Hour), Lane: "l"})
 			}
-			time.Sleep(time.Minute)
+			advance(time.Minute)
 		})
 		if fmt.Sprint(p.order) != "[a/busy a/asked]" {
 			t.Errorf("looked at %v, want the one that ran and the one that was asked for", p.order)
@@ -101,15 +101,15 @@ func TestOurTurnComesBeforeOthers(t *testing.T) {
 		}}, func(s *schedule.Scheduler) {
 			now := time.Now()
 			s.Set("a/first", schedule.Wake{At: now, Lane: "l", Urgency: now})
-			time.Sleep(time.Millisecond)
+			advance(time.Millisecond)
 			s.Set("a/theirs", schedule.Wake{At: now, Lane: "l", Urgency: now})
 			s.Set("a/gone", schedule.Wake{At: now, Lane: "l", Urgency: now.Add(time.Minute)})
 			s.Set("a/ours", schedule.Wake{At: now, Lane: "l", Urgency: now.Add(2 * time.Hour)})
 			s.Set("a/ours-2", schedule.Wake{At: now, Lane: "l", Urgency: now.Add(time.Hour)})
-			time.Sleep(5 * time.Second)
+			advance(5 * time.Second)
 			u.set("a/gone", 0) // its owner died while it stood in the queue
 			s.Rebalance()
-			time.Sleep(2 * time.Minute)
+			advance(2 * time.Minute)
 		})
 		if fmt.Sprint(p.order) != "[a/first a/gone a/ours-2 a/ours a/theirs]" {
 			t.Errorf("order %v", p.order)
@@ -132,10 +132,10 @@ func TestWhatIsInHandIsNotPutOff(t *testing.T) {
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
 			s.Set("a/b", schedule.Wake{At: time.Now(), Lane: "l"})
-			time.Sleep(time.Second)
+			advance(time.Second)
 			s.Set("a/b", schedule.Wake{At: time.Now().Add(24 * time.Hour), Lane: "l"}) // a sweep
 			s.Set("a/b", schedule.Wake{Lane: "l"})
-			time.Sleep(time.Hour)
+			advance(time.Hour)
 		})
 		if got := p.begun["a/b"]; len(got) != 2 || got[1] != time.Minute {
 			t.Errorf("looked at at %v, want at once and after a minute", got)
