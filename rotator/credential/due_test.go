@@ -146,3 +146,68 @@ func TestShort(t *testing.T) {
 		}
 	}
 }
+
+// An issuer that gives far less than was asked must not make a loop: neither
+// the due time nor an open drain begins the next rotation at once.
+func TestAShortAnswerDoesNotMakeALoop(t *testing.T) {
+	short := func(l *life) *life {
+		l.must(credential.KeyIssued{
+			Seat: l.state.Rotation.Target, Mint: l.state.Mint, Fingerprint: "short", Expires: l.now.Add(time.Hour), Version: l.state.Vault.Version + 1,
+		})
+		return l.promote()
+	}
+	l := withFirstKey()
+	l.now = l.state.Due
+	short(l.must(credential.Begin{Reason: credential.ReasonExpiring}))
+	if want := l.now.Add(20 * time.Minute); !l.state.Due.Equal(want) {
+		t.Errorf("due %v, want a third of the life: %v", l.state.Due, want)
+	}
+	for begun := l.now; ; {
+		step := l.next()
+		if step.Kind == credential.StepNotice {
+			l.must(credential.Tell{Level: step.Level})
+			continue
+		}
+		if step.Kind != credential.StepWait {
+			if since := l.now.Sub(begun); step.Kind != credential.StepBegin || since < 20*time.Minute {
+				t.Errorf("%s, %s after %v", step.Kind, step.Reason, since)
+			}
+			break
+		}
+		l.now = step.At
+	}
+}
+
+func TestAnAbsurdExpiryIsNotBelieved(t *testing.T) {
+	l := withFirstKey()
+	primary, _ := l.state.Primary()
+	far := credential.Found{Finding: credential.Finding{Kind: credential.FindingExpiry, Seat: primary.SeatID}, Expires: l.now.Add(3000 * day)}
+	if err := l.do(far); !errors.Is(err, credential.ErrAbsurd) {
+		t.Errorf("%v, want ErrAbsurd", err)
+	}
+}
+
+// A drain that outlives what the primary has left must not sleep past the
+// moment at which the next rotation is due.
+func TestADrainWakesWhenThePrimaryNeedsASuccessor(t *testing.T) {
+	l := withFirstKey(func(p *credential.Policy) { p.Drain, p.DrainSet = credential.Duration(25*day), true })
+	l.now = l.state.Due
+	l.must(credential.Begin{Reason: credential.ReasonExpiring}).must(credential.KeyIssued{
+		Seat: l.state.Rotation.Target, Mint: l.state.Mint, Fingerprint: "short", Expires: l.now.Add(9 * day), Version: 9,
+	}).promote()
+	for l.next().Kind == credential.StepNotice {
+		l.must(credential.Tell{Level: l.next().Level})
+	}
+	primary, _ := l.state.Primary()
+	step := l.next()
+	if step.Kind != credential.StepWait || step.At.After(l.state.Due) || !l.state.Due.Before(primary.Expires) {
+		t.Fatalf("%s until %v; due %v, the key ends %v", step.Kind, step.At, l.state.Due, primary.Expires)
+	}
+	l.now = l.state.Due
+	for l.next().Kind == credential.StepNotice {
+		l.must(credential.Tell{Level: l.next().Level})
+	}
+	if step := l.next(); step.Kind != credential.StepBegin {
+		t.Errorf("when it is due: %s (%s)", step.Kind, step.Why)
+	}
+}

@@ -206,3 +206,41 @@ func TestADrainThatIsHeldDoesNotOutliveThePrimary(t *testing.T) {
 		t.Errorf("seats %v, target %s; want the old keys kept and the new one beside the primary", l.state.Seats, l.state.Rotation.Target)
 	}
 }
+
+// A claim to revoke may act at any time, so a seat with one is never promoted,
+// whatever was proven before.
+func TestASeatWithAnOpenRevokeIsNotPromoted(t *testing.T) {
+	l := withFirstKey()
+	l.now = l.state.Due
+	l.must(credential.Begin{Reason: credential.ReasonExpiring}).issue()
+	for i, seat := range l.state.Seats {
+		l.state.Seats[i].Claimed = seat.Role == credential.RoleCandidate
+	}
+	candidate, _ := l.state.Candidate()
+	err := l.do(credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: 9})
+	if !errors.Is(err, credential.ErrStale) {
+		t.Errorf("%v, want ErrStale", err)
+	}
+	if step := l.next(); step.Kind != credential.StepResume {
+		t.Errorf("%s, want another mint", step.Kind)
+	}
+}
+
+// What a rotation was begun for is still wanted after it was abandoned, also
+// when the change that ended it is taken back: the next one takes its seats over.
+func TestAnAbandonedRotationIsBegunAgain(t *testing.T) {
+	l := withFirstKey().must(credential.RequestRotation{ID: "r", Actor: "ann"}, credential.Begin{Reason: credential.ReasonRequested})
+	l.issue().must(credential.Register{Spec: other()}, credential.GiveUp{Why: "changed"}, credential.Register{Spec: spec()})
+	step := l.next()
+	if step.Kind != credential.StepBegin || step.Reason != credential.ReasonRequested {
+		t.Fatalf("%s, %s (%s); want to begin again", step.Kind, step.Reason, step.Why)
+	}
+	// on a new item: the key that was proven and given up drains first
+	l.must(credential.Begin{Reason: step.Reason}, credential.ItemMade{Item: "i2"}).issue().promote()
+	if seat, ok := l.state.Seat(credential.SeatID{Item: "i1", Slot: 2}); !ok || seat.Role != credential.RoleOrphan {
+		t.Errorf("the seat that was given up is %+v, %v", seat, ok)
+	}
+	if l.state.Again != "" {
+		t.Errorf("again is %q after it was begun", l.state.Again)
+	}
+}

@@ -317,3 +317,39 @@ func TestASettingsChangeAbandonsWhatIsNotPromoted(t *testing.T) {
 		t.Errorf("rotation %v, seats %v", l.state.Rotation, l.state.Seats)
 	}
 }
+
+// A claim over a named key may end without a call. The key may live, so a hold
+// that comes then still protects it: the next key goes to a new item.
+func TestHoldProtectsAKeyThatAnEarlierClaimDidNotKill(t *testing.T) {
+	l := withFirstKey()
+	l.now = l.state.Due
+	l.must(credential.Begin{Reason: credential.ReasonExpiring}).issue()           // the candidate is named …
+	l.must(credential.Register{Spec: other()}, credential.GiveUp{Why: "changed"}) // … given up …
+	for i := range l.state.Seats[1:] {
+		l.state.Seats[1+i].Proven = time.Time{} // (never shown to anybody)
+	}
+	l.must(credential.Register{Spec: spec()}, credential.Begin{Reason: credential.ReasonExpiring}) // … and generated over
+	second := credential.SeatID{Item: "i1", Slot: 2}
+	if seat, _ := l.state.Seat(second); seat.Over != "fp-2" || seat.Fingerprint != "" {
+		t.Fatalf("the seat is %+v, want one over fp-2", seat)
+	}
+	l.must(credential.PutHold{Actor: "ann", Reason: "audit"})
+	l.work = credential.Work{} // the holder died before its call
+	l.now = l.now.Add(2 * l.state.Claims[0].Window.Std())
+	if step := l.next(); step.Kind != credential.StepResume {
+		t.Fatalf("%s (%s), want resume", step.Kind, step.Why)
+	}
+	l.must(credential.ClaimMint{})
+	claim := l.state.Claims[len(l.state.Claims)-1]
+	if claim.Op != credential.OpCreateItem || l.state.Rotation.Phase != credential.PhaseItem {
+		t.Errorf("the claim is to %s on %s, want a new item", claim.Op, claim.Seat)
+	}
+	if seat, ok := l.state.Seat(second); !ok || seat.Role != credential.RoleOrphan || seat.Over != "fp-2" {
+		t.Errorf("the old seat is %+v, want an orphan that keeps the name", seat)
+	}
+	l.must(credential.ItemMade{Item: "i2"}).issue().promote()
+	l.now = l.state.Rotation.DrainUntil
+	if err := l.do(credential.ClaimRevoke{Seat: second}); !errors.Is(err, credential.ErrHeld) {
+		t.Errorf("a revoke of the orphan under the hold: %v, want ErrHeld", err)
+	}
+}

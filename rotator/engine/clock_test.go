@@ -302,3 +302,21 @@ func TestAClockThatIsSetBackLengthensNoWindow(t *testing.T) {
 		must(t, drive(t.Context(), e, name, ended(1)))
 	}
 }
+
+// A daemon that starts with a clock a year ahead, before its issuer has
+// answered it anything: nothing is due, and nobody is dead.
+func TestADaemonThatStartsWithAWrongClock(t *testing.T) {
+	w := newWorld(t)
+	const name = credential.Name("clock/start")
+	w.register(t, name, w.long(t))
+	must(t, drive(t.Context(), w.engine(t, w.ports(t), engine.Hooks{}), name, ended(1)))
+	c := &clocks{world: w, ours: &shifted{}}
+	c.ours.by(year)
+	e := c.engineOf(t, undisturbed)
+	result, err := e.Pass(t.Context(), name)
+	must(t, err)
+	t.Logf("%+v", result.Next)
+	for _, entry := range w.history(t, name)[5:] {
+		t.Errorf("%s %+v", entry.Event.Fact.Type(), entry.Event.Fact)
+	}
+}

@@ -194,13 +194,10 @@ func TestInspectFindsNothingWhereNothingIs(t *testing.T) {
 	s.app.check(t)
 }
 
-// TestSettingsChangeBesideAPromotion: a daemon dies after it has promoted in
-// Vault, and before it could say so the settings change. The key that Vault
-// showed keeps its drain.
-func TestSettingsChangeBesideAPromotion(t *testing.T) {
-	w := newWorld(t)
-	const long = time.Second
-	s := w.standing(t, "drift/settings", long)
+// promoteUnsaid asks for a rotation, and has a daemon die after it has promoted
+// in Vault and before it could say so. It returns what Vault shows.
+func (w *world) promoteUnsaid(t *testing.T, s *standing) credential.Stored {
+	t.Helper()
 	w.rotate(t, s.name)
 	writes := 0
 	dying := w.tap(t, func(c call) mode {
@@ -216,6 +213,17 @@ func TestSettingsChangeBesideAPromotion(t *testing.T) {
 	}
 	shown, err := w.store.Read(t.Context(), s.name)
 	must(t, err)
+	return shown
+}
+
+// TestSettingsChangeBesideAPromotion: a daemon dies after it has promoted in
+// Vault, and before it could say so the settings change. The key that Vault
+// showed keeps its drain.
+func TestSettingsChangeBesideAPromotion(t *testing.T) {
+	w := newWorld(t)
+	const long = time.Second
+	s := w.standing(t, "drift/settings", long)
+	shown := w.promoteUnsaid(t, s)
 	spec := specOf(string(s.name), w.policy(t, lifetime, lead, long))
 	spec.Item.Privileges = append(spec.Item.Privileges, "premium:user:geocode")
 	w.command(t, s.name, credential.Register{Actor: "test", Spec: spec})
@@ -282,4 +290,33 @@ func TestAVaultValueChangedInADrain(t *testing.T) {
 	if n := w.destructive(t, s.name); n != 0 || !w.portal.KeyWorks(old.Primary.Secret.Reveal(), "") {
 		t.Errorf("%d claims to revoke the key that Vault shows", n)
 	}
+}
+
+// A promotion that Vault already shows and the record does not: the settings
+// change and are taken back; the key that applications have must not be
+// generated over without a drain.
+func TestAKeyThatVaultShowsIsNotGeneratedOver(t *testing.T) {
+	w := newWorld(t)
+	const long = time.Second
+	s := w.standing(t, "drift/shown", long)
+	shown := w.promoteUnsaid(t, s)
+	changed := specOf(string(s.name), w.policy(t, lifetime, lead, long))
+	changed.Item.Privileges = append(changed.Item.Privileges, "premium:user:geocode")
+	w.command(t, s.name, credential.Register{Actor: "test", Spec: changed})
+	abandoned := false
+	s.engine = w.engine(t, w.tap(t, func(c call) mode {
+		if c.what == "record.Append "+string(credential.TypeStarted) && !abandoned {
+			abandoned = true // taken back before the succession begins
+			w.command(t, s.name, credential.Register{Actor: "test", Spec: specOf(string(s.name), w.policy(t, lifetime, lead, long))})
+		}
+		return pass
+	}).ports(), engine.Hooks{})
+	s.until(t, func(r engine.Result) bool {
+		return r.State.Rotation != nil && r.State.Rotation.Phase == credential.PhaseDrain
+	})
+	if !w.portal.KeyWorks(shown.Primary.Secret.Reveal(), "") {
+		t.Error("a key that Vault showed as the primary died without a drain")
+	}
+	s.until(t, func(r engine.Result) bool { return r.State.Rotation == nil && len(r.State.Seats) == 1 })
+	s.app.check(t)
 }

@@ -151,9 +151,7 @@ func TestSilenceEndsWithThePortal(t *testing.T) {
 		_, _, err := b.fetch()
 		ended <- err
 	}()
-	for b.p.Faults().Rules[0].Fired == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	awaitFault(t, b.p)
 	b.p.Close()
 	if err := <-ended; err == nil {
 		t.Error("an answer came")
@@ -285,9 +283,7 @@ func TestRunServesUntilTheContextEnds(t *testing.T) {
 			t.Error("an answer came")
 		}
 	})
-	for p.Faults().Rules[0].Fired == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	awaitFault(t, p)
 	cancel()
 	silent.Wait()
 	if err := <-done; err != nil {
@@ -321,4 +317,18 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	equal(t, b.p.Snapshot()[0].Slots[1].Generations, 20)
+}
+
+// awaitFault waits until the portal's first fault has met a request.
+func awaitFault(t *testing.T, p *emulator.Portal) {
+	t.Helper()
+	limit, look := time.After(20*time.Second), time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for p.Faults().Rules[0].Fired == 0 {
+		select {
+		case <-limit:
+			t.Fatal("no request has met the fault")
+		case <-look.C:
+		}
+	}
 }
