@@ -78,19 +78,11 @@ func (r recovering) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store, err := openVault(c.Vault, c.Daemon.Workers, nil, nil)
+	store, conn, stop, err := openBoth(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	if err := store.Login(ctx); err != nil {
-		return err
-	}
-	conn, err := connectNATS(ctx, c.NATS, store.Get, false)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
+	defer stop()
 	seed, err := store.SigningSeed(ctx)
 	if err != nil {
 		return fmt.Errorf("the events of a recovery are signed: %w", err)

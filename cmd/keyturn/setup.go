@@ -40,19 +40,11 @@ one that nobody vouches for: it counts only where nats.signer_root names it.`,
 
 // setup is the command, for dev as well.
 func setup(ctx context.Context, c *config.Config, out io.Writer, output string, newRoot bool) error {
-	store, err := openVault(c.Vault, c.Daemon.Workers, nil, nil)
+	store, conn, stop, err := openBoth(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	if err := store.Login(ctx); err != nil {
-		return err
-	}
-	conn, err := connectNATS(ctx, c.NATS, store.Get, false)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
+	defer stop()
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return err

@@ -126,6 +126,22 @@ func connectNATS(ctx context.Context, c config.NATS, get config.VaultGet, wait b
 	return conn, nil
 }
 
+// openBoth logs in to Vault and connects to NATS, for the commands that need
+// both and wait for neither; stop closes them.
+func openBoth(ctx context.Context, c *config.Config) (store *vault.Client, conn *nats.Conn, stop func(), err error) {
+	if store, err = openVault(c.Vault, c.Daemon.Workers, nil, nil); err != nil {
+		return nil, nil, nil, err
+	}
+	if err = store.Login(ctx); err == nil {
+		conn, err = connectNATS(ctx, c.NATS, store.Get, false)
+	}
+	if err != nil {
+		store.Close()
+		return nil, nil, nil, err
+	}
+	return store, conn, func() { conn.Close(); store.Close() }, nil
+}
+
 // openRecord opens the record on a connection; without a signer it only reads.
 func openRecord(ctx context.Context, c *config.Config, conn *nats.Conn, settings publisher.Config) (*publisher.Record, error) {
 	js, err := jetstream.New(conn)

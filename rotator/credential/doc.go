@@ -34,14 +34,15 @@
 //	           -> Vault says so already: only append
 //	8 drain    wait until both clocks say that the drain is over
 //	9 retire   read Vault, probe the primary, commit key.retiring (the claim);
-//	           write Vault without the old key, revoke, read back, destroy older
-//	           versions, commit key.invalidated
+//	           write Vault without the old key; revoke and read back, and beside
+//	           it destroy older versions; commit key.invalidated
 //	           -> before the claim: nothing happened. After it: a successor
 //	              repeats the checks, claims and goes on
 //
 // # Which states exist
 //
-// A credential is unknown or registered. A registered one has no open rotation,
+// A credential is unknown or registered; a record whose stream was lost begins
+// with credential.recovered instead. A registered one has no open rotation,
 // or one in exactly one phase:
 //
 //	item   the item is being made          a claim for the item was opened
@@ -50,9 +51,9 @@
 //	drain  the key is promoted             other seats wait for their end
 //
 // A rotation leaves drain when only the primary is left on the seat list. Before
-// that it leaves only by being abandoned, which makes its candidate an orphan,
-// or by a rotation that takes its seats over: for new settings, or because the
-// primary is refused or has reached its warning level while a hold or a gate
+// that it leaves only by being abandoned, which makes its candidate an orphan
+// and has the rotation begun again, or by a rotation that takes its seats over: for new settings, or because the
+// primary is dead at the issuer or has reached its warning level while a hold or a gate
 // still keeps the drain open.
 //
 // A seat is primary, candidate, draining or orphan. There is at most one primary
@@ -93,7 +94,11 @@
 //
 // A step that fails is an event too: its class, how often, and when it is tried
 // again. The claim stays open unless every call under it was answered. A new key
-// that expires before its promotion is given up. A finding about Vault or a
-// missing item stops every step until an operator asks for a rotation; natural
-// expiry and notices go on.
+// that expires before its promotion is given up. A finding about Vault stops
+// every step but notices until an operator asks for a rotation. A primary that
+// the issuer calls inactive, or whose item is gone, is replaced at once.
+//
+// A clock may be wrong: what is due and what has expired goes by the issuer's, a
+// hold and a drain stand while either clock says so, and how long a claim or a
+// back-off has lasted counts from where this daemon first saw it.
 package credential
