@@ -49,7 +49,7 @@ func latency(ctx context.Context, n int) ([]row, error) {
 		return nil, err
 	}
 	defer func() { _ = subscription.Unsubscribe() }()
-	client := control.NewClient(asker)
+	client := control.NewClient(asker, control.Identity{})
 	if err := await(ctx, func() error { _, err := client.Limits(ctx); return err }); err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func latency(ctx context.Context, n int) ([]row, error) {
 	sequence := uint64(0)
 	for range n {
 		began := time.Now()
-		if _, err := client.Rotate(ctx, control.Rotate{Name: name, Actor: "bench", Now: true, Request: engine.NewID()}); err != nil {
+		if _, err := client.Rotate(ctx, control.Rotate{Name: name, Now: true}); err != nil {
 			return nil, err
 		}
 		if err := receive(ctx, events); err != nil {

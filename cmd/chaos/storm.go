@@ -17,7 +17,6 @@ import (
 	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
-	"github.com/keyturn/keyturn/rotator/engine"
 )
 
 // storm is a whole run.
@@ -283,7 +282,7 @@ func (w *world) settleDown(ctx context.Context) error {
 		primary, ok := s.Primary()
 		return ok && primary.Expires.After(long) && s.Rotation == nil && s.Requested == nil && len(s.Seats) == 1
 	}
-	client := control.NewClient(w.cluster.conn)
+	client := control.NewClient(w.cluster.conn, control.Identity{})
 	bound := startTime + 4*w.lead + time.Duration(w.credentials)*100*time.Millisecond
 	asked := map[credential.Name]time.Time{}
 	return until(ctx, bound, "all is quiet", func(ctx context.Context) error {
@@ -296,7 +295,7 @@ func (w *world) settleDown(ctx context.Context) error {
 			open = append(open, name)
 			if primary, ok := s.Primary(); ok && primary.Expires.Before(long) && s.Rotation == nil && s.Requested == nil && time.Since(asked[name]) > 2*time.Second {
 				asked[name] = time.Now()
-				if _, err := client.Rotate(ctx, control.Rotate{Name: name, Actor: "chaos", Now: true, Request: engine.NewID()}); err != nil {
+				if _, err := client.Rotate(ctx, control.Rotate{Name: name, Now: true}); err != nil {
 					return err
 				}
 			}

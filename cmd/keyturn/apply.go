@@ -46,7 +46,7 @@ func apply(ctx context.Context, o *options, files []string, dryRun bool, in io.R
 		return err
 	}
 	defer reader.close()
-	client := control.NewClient(reader.conn)
+	client := reader.client()
 	asking, cancel := context.WithTimeout(ctx, requestTimeout)
 	limits, err := client.Limits(asking)
 	cancel()
@@ -105,7 +105,7 @@ func send(ctx context.Context, client *control.Client, declared []declare.Declar
 		group.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 			defer cancel()
-			answer, err := client.Apply(ctx, control.Apply{Name: d.Name, Spec: d.Spec, Actor: actor(), DryRun: dryRun})
+			answer, err := client.Apply(ctx, control.Apply{Name: d.Name, Spec: d.Spec, DryRun: dryRun})
 			if err != nil {
 				failures[i] = fmt.Errorf("%s: %w", d.Name, err)
 			}

@@ -232,7 +232,7 @@ func (p devPlace) guide(ctx context.Context, o devOptions, c *config.Config, cal
 	if err != nil {
 		return err
 	}
-	if _, err := send(ctx, control.NewClient(conn), declared, false); err != nil {
+	if _, err := send(ctx, control.NewClient(conn, control.Identity{}), declared, false); err != nil {
 		return err
 	}
 	record, err := openRecord(ctx, c, conn, publisher.Config{})

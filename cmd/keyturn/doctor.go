@@ -134,7 +134,7 @@ func examineNATS(ctx context.Context, c *config.Config, get config.VaultGet) []f
 	}
 	asking, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	if _, err := control.NewClient(conn).Limits(asking); err != nil {
+	if _, err := control.NewClient(conn, control.Identity{}).Limits(asking); err != nil {
 		return append(findings, finding{Part: "daemon", What: err.Error()})
 	}
 	return append(findings, finding{Part: "daemon", OK: true, What: "answers"})

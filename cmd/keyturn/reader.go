@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
 	"github.com/keyturn/keyturn/publisher"
+	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/schedule"
 	"github.com/keyturn/keyturn/vault"
@@ -66,6 +67,11 @@ func (r *reader) close() {
 	if r.vault != nil {
 		r.vault.Close()
 	}
+}
+
+// client asks the daemons.
+func (r *reader) client() *control.Client {
+	return control.NewClient(r.conn, control.Identity{Installation: r.config.Installation})
 }
 
 func (r *reader) record(ctx context.Context) (*publisher.Record, error) {

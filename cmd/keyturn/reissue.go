@@ -12,7 +12,6 @@ import (
 	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
-	"github.com/keyturn/keyturn/rotator/engine"
 	"github.com/keyturn/keyturn/rotator/recovery"
 	"github.com/keyturn/keyturn/vault"
 )
@@ -95,7 +94,7 @@ func (r reissuing) run(ctx context.Context) error {
 		return r.list(lost)
 	}
 	r.checkSigner(ctx, store, record)
-	client := control.NewClient(reader.conn)
+	client := reader.client()
 	asking, cancel := context.WithTimeout(ctx, requestTimeout)
 	_, err = client.Limits(asking)
 	cancel()
@@ -122,7 +121,7 @@ type askDaemons struct{ client *control.Client }
 func (a askDaemons) Rotate(ctx context.Context, lost recovery.Lost, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := a.client.Rotate(ctx, control.Rotate{Name: lost.Name, Actor: actor(), Reason: reason, Now: true, Vault: &lost.Version, Request: engine.NewID()})
+	_, err := a.client.Rotate(ctx, control.Rotate{Name: lost.Name, Reason: reason, Now: true, Vault: &lost.Version})
 	return err
 }
 

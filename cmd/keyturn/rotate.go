@@ -9,7 +9,6 @@ import (
 
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
-	"github.com/keyturn/keyturn/rotator/engine"
 )
 
 func rotateCommand(o *options) *cobra.Command {
@@ -35,8 +34,8 @@ Exit code 3: a rotation is under way already.`,
 			defer reader.close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), requestTimeout)
 			defer cancel()
-			answer, err := control.NewClient(reader.conn).Rotate(ctx, control.Rotate{
-				Name: name, Actor: actor(), Reason: reason, Now: now, Request: engine.NewID(),
+			answer, err := reader.client().Rotate(ctx, control.Rotate{
+				Name: name, Reason: reason, Now: now,
 			})
 			if err != nil {
 				return explain(name, err)

@@ -192,7 +192,7 @@ func (w *town) apply(t testing.TB, name credential.Name, issuer string, policy c
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	_, err := control.NewClient(w.conn).Apply(ctx, control.Apply{Name: name, Actor: "test", Spec: credential.Spec{
+	_, err := control.NewClient(w.conn, control.Identity{}).Apply(ctx, control.Apply{Name: name, Spec: credential.Spec{
 		Issuer: issuer, Policy: policy, Item: credential.ItemSpec{Title: string(name), Privileges: []string{"premium:user:basemaps"}},
 	}})
 	if err != nil {

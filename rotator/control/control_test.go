@@ -47,7 +47,7 @@ func open(t *testing.T) *desk {
 	must(t, err)
 
 	calendar := &schedule.Calendar{}
-	d := &desk{client: control.NewClient(conn), conn: conn, record: record}
+	d := &desk{client: control.NewClient(conn, control.Identity{}), conn: conn, record: record}
 	service := control.New(control.Config{
 		Conn: conn, Version: "1.2.3", Logger: zap.NewNop(),
 		Commander: engine.New(engine.Config{Record: record, Calendar: calendar, Daemon: "d-test", Now: time.Now, Logger: zap.NewNop()}),
@@ -113,7 +113,7 @@ func TestApplyRegistersOnceThenChangesThenDoesNothing(t *testing.T) {
 		revision uint64
 	}{
 		{"a dry run changes nothing", control.Apply{Name: name, Spec: spec(time.Hour), DryRun: true}, control.ResultRegistered, 0},
-		{"the first one registers", control.Apply{Name: name, Spec: spec(time.Hour), Actor: "ann"}, control.ResultRegistered, 1},
+		{"the first one registers", control.Apply{Name: name, Spec: spec(time.Hour)}, control.ResultRegistered, 1},
 		{"the same again does nothing", control.Apply{Name: name, Spec: spec(time.Hour)}, control.ResultUnchanged, 1},
 		{"a dry run of the same says so", control.Apply{Name: name, Spec: spec(time.Hour), DryRun: true}, control.ResultUnchanged, 1},
 		{"a dry run of a change changes nothing", control.Apply{Name: name, Spec: spec(2 * time.Hour), DryRun: true}, control.ResultUpdated, 1},
@@ -143,34 +143,41 @@ func TestRotateIsRecordedOnceHoweverOftenItIsSent(t *testing.T) {
 	const name = credential.Name("maps/web")
 	_, err := d.client.Apply(t.Context(), control.Apply{Name: name, Spec: spec(time.Hour)})
 	must(t, err)
-	request := control.Rotate{Name: name, Actor: "ann", Reason: "leaver", Now: true, Request: engine.NewID()}
-	for i, want := range []control.Result{control.ResultRequested, control.ResultUnchanged} {
-		answer, err := d.client.Rotate(t.Context(), request)
+	body := wrapped("r-1", `{"name":"maps/web","reason":"leaver","now":true}`)
+	for i := range 2 {
+		reply, err := d.conn.RequestWithContext(t.Context(), control.SubjectRotate, body)
 		must(t, err)
-		if answer.Result != want {
-			t.Errorf("request %d: %s, want %s", i+1, answer.Result, want)
+		var answer control.Answer
+		must(t, json.Unmarshal(reply.Data, &answer))
+		if answer.Result != control.ResultRequested || answer.Revision != 2 || answer.Request != "r-1" {
+			t.Errorf("request %d: %+v, want the first answer", i+1, answer)
 		}
 	}
 	state, _, err := d.record.Load(t.Context(), name)
 	must(t, err)
-	if r := state.Requested; state.Revision != 2 || r == nil || r.Actor != "ann" || r.Reason != "leaver" || !r.Now || r.ID != request.Request {
+	if r := state.Requested; state.Revision != 2 || r == nil || r.Reason != "leaver" || !r.Now || r.ID != "r-1" {
 		t.Errorf("revision %d, requested %+v", state.Revision, r)
 	}
+}
+
+// wrapped is a request in its envelope.
+func wrapped(id, arguments string) []byte {
+	return fmt.Appendf(nil, `{"request":%q,"arguments":%s}`, id, arguments)
 }
 
 func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 	d := open(t)
 	for what, c := range map[string]struct{ subject, body, code, text string }{
 		"no JSON":             {control.SubjectApply, "nonsense", control.CodeBad, "invalid character"},
-		"two requests in one": {control.SubjectRotate, `{"name":"a/b"} {"name":"c/d"}`, control.CodeBad, "follows"},
-		"an unknown field":    {control.SubjectApply, `{"name":"a/b","speck":{}}`, control.CodeBad, "unknown field"},
-		"a bad name":          {control.SubjectRotate, `{"name":"A B","request":"1"}`, control.CodeBad, "not a credential name"},
-		"an unknown issuer":   {control.SubjectApply, `{"name":"a/b","spec":{"issuer":"nobody"}}`, control.CodeBad, "no issuer"},
-		"an impossible life":  {control.SubjectApply, `{"name":"a/b","spec":{"issuer":"portal","policy":{"lifetime":"9000h"}}}`, control.CodeBad, "365 days"},
-		"no request id":       {control.SubjectRotate, `{"name":"a/b"}`, control.CodeBad, "no request id"},
-		"an unknown name":     {control.SubjectRotate, `{"name":"a/b","request":"1"}`, control.CodeUnknown, "no such credential"},
+		"two requests in one": {control.SubjectRotate, `{"request":"1"} {"request":"2"}`, control.CodeBad, "follows"},
+		"an unknown field":    {control.SubjectApply, `{"request":"1","arguments":{"name":"a/b","speck":{}}}`, control.CodeBad, "unknown field"},
+		"a bad name":          {control.SubjectRotate, `{"request":"1","arguments":{"name":"A B"}}`, control.CodeBad, "not a credential name"},
+		"an unknown issuer":   {control.SubjectApply, `{"request":"1","arguments":{"name":"a/b","spec":{"issuer":"nobody"}}}`, control.CodeBad, "no issuer"},
+		"an impossible life":  {control.SubjectApply, `{"request":"1","arguments":{"name":"a/b","spec":{"issuer":"portal","policy":{"lifetime":"9000h"}}}}`, control.CodeBad, "365 days"},
+		"no request id":       {control.SubjectRotate, `{"arguments":{"name":"a/b"}}`, control.CodeBad, "no request id"},
+		"an unknown name":     {control.SubjectRotate, `{"request":"1","arguments":{"name":"a/b"}}`, control.CodeUnknown, "no such credential"},
 		"nothing at all":      {control.SubjectApply, ``, control.CodeBad, "EOF"},
-		"a name like a match": {control.SubjectRotate, `{"name":"a/*","request":"1"}`, control.CodeBad, "not a credential name"},
+		"a name like a match": {control.SubjectRotate, `{"request":"1","arguments":{"name":"a/*"}}`, control.CodeBad, "not a credential name"},
 	} {
 		reply, err := d.conn.RequestWithContext(t.Context(), c.subject, []byte(c.body))
 		must(t, err)
@@ -205,7 +212,7 @@ func TestHandlersDoNotWaitForEachOther(t *testing.T) {
 
 func TestNobodyAnswers(t *testing.T) {
 	conn, _ := natstest.Connect(t, natstest.Start(t).ClientURL())
-	_, err := control.NewClient(conn).Limits(t.Context())
+	_, err := control.NewClient(conn, control.Identity{}).Limits(t.Context())
 	if !errors.Is(err, control.ErrNoDaemon) || !strings.Contains(err.Error(), "keyturn serve") {
 		t.Errorf("got %v, want ErrNoDaemon with a hint", err)
 	}
@@ -217,7 +224,7 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 	must(t, err)
 	var info micro.Info
 	must(t, json.Unmarshal(reply.Data, &info))
-	if info.Version != "1.2.3" || len(info.Endpoints) != 3 {
+	if info.Version != "1.2.3" || len(info.Endpoints) != 7 {
 		t.Fatalf("info %+v", info)
 	}
 	for _, endpoint := range info.Endpoints {

@@ -43,14 +43,14 @@ func TestAPanicIsAnErrorOfItsRequest(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(ctx) }()
 	<-ready
-	client := control.NewClient(conn)
+	client := control.NewClient(conn, control.Identity{})
 	asking, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	_, err := client.Rotate(asking, control.Rotate{Name: "a/bad", Request: "r1"})
+	_, err := client.Rotate(asking, control.Rotate{Name: "a/bad"})
 	if err == nil || !strings.Contains(err.Error(), "try: its log") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("the answer is %v", err)
 	}
-	if answer, err := client.Rotate(asking, control.Rotate{Name: "a/good", Request: "r2"}); err != nil || answer.Revision != 7 {
+	if answer, err := client.Rotate(asking, control.Rotate{Name: "a/good"}); err != nil || answer.Revision != 7 {
 		t.Errorf("the next request: %+v, %v", answer, err)
 	}
 	if lines := logs.All(); len(lines) != 1 || !strings.Contains(lines[0].ContextMap()["stack"].(string), "panic_test.go") {

@@ -2,12 +2,12 @@ package control
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,15 +72,8 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("control service: %w", err)
 	}
 	work := context.WithoutCancel(ctx) // those under way are answered
-	for _, e := range []struct {
-		name, subject, schema string
-		handle                func(context.Context, []byte) (any, error)
-	}{
-		{"apply", SubjectApply, schemaOf(Apply{}), s.apply},
-		{"rotate", SubjectRotate, schemaOf(Rotate{}), s.rotate},
-		{"limits", SubjectLimits, "{}", s.limits},
-	} {
-		handler := s.handler(work, e.name, e.handle)
+	for _, e := range s.endpoints() {
+		handler := s.handler(work, e)
 		if err := service.AddEndpoint(e.name, handler, micro.WithEndpointSubject(e.subject),
 			micro.WithEndpointMetadata(map[string]string{"schema": e.schema})); err != nil {
 			return errors.Join(fmt.Errorf("control endpoint %s: %w", e.name, err), service.Stop())
@@ -105,7 +98,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // handler runs each request in a goroutine of its own: the framework runs the
 // handlers of an endpoint one after the other.
-func (s *Service) handler(ctx context.Context, name string, handle func(context.Context, []byte) (any, error)) micro.Handler {
+func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
 	return micro.HandlerFunc(func(request micro.Request) {
 		s.slots <- struct{}{}
 		s.work.Add(1)
@@ -116,18 +109,24 @@ func (s *Service) handler(ctx context.Context, name string, handle func(context.
 			}()
 			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 			defer cancel()
-			answer, err := s.safely(name, func() (any, error) { return handle(ctx, request.Data()) })
+			answer, err := s.safely(e.name, func() (any, error) {
+				by, arguments, err := s.open(request.Data())
+				if err != nil {
+					return nil, err
+				}
+				return e.handle(ctx, by, arguments)
+			})
 			if err == nil {
 				err = request.RespondJSON(answer)
 			} else {
 				code, text := refusal(err)
 				if code == CodeUnavailable && !errors.Is(err, errPanic) { // which was logged
-					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, name), zap.Error(err))
+					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, e.name), zap.Error(err))
 				}
 				err = request.Error(code, text, nil)
 			}
 			if err != nil {
-				s.config.Logger.Warn("answer not sent", zap.String(logkey.Endpoint, name), zap.Error(err))
+				s.config.Logger.Warn("answer not sent", zap.String(logkey.Endpoint, e.name), zap.Error(err))
 			}
 		}()
 	})
@@ -163,7 +162,9 @@ func refusal(err error) (code, text string) {
 	switch {
 	case errors.Is(err, errBad):
 		return CodeBad, err.Error()
-	case errors.Is(err, credential.ErrUnknown):
+	case errors.Is(err, credential.ErrAbsurd):
+		return CodeBad, err.Error()
+	case errors.Is(err, credential.ErrUnknown), errors.Is(err, credential.ErrNoKey):
 		return CodeUnknown, err.Error()
 	case errors.Is(err, credential.ErrStale), errors.Is(err, credential.ErrHeld), errors.Is(err, credential.ErrClaimed):
 		return CodeConflict, err.Error()
@@ -174,6 +175,29 @@ func refusal(err error) (code, text string) {
 // decodeRequest is strict: a field that this daemon does not know might be one
 // that matters.
 func decodeRequest(data []byte, into any, name *credential.Name) error {
+	if err := strictly(data, into); err != nil {
+		return err
+	}
+	if _, err := credential.ParseName(string(*name)); err != nil {
+		return fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
+	}
+	return nil
+}
+
+// open takes a request out of its envelope.
+func (s *Service) open(data []byte) (caller, []byte, error) {
+	var e envelope
+	if err := strictly(data, &e); err != nil {
+		return caller{}, nil, err
+	}
+	if e.Request == "" {
+		return caller{}, nil, fmt.Errorf("%w: no request id", errBad)
+	}
+	sum := sha256.Sum256(e.Arguments)
+	return caller{operator: "operator", request: e.Request, digest: hex.EncodeToString(sum[:8])}, e.Arguments, nil
+}
+
+func strictly(data []byte, into any) error {
 	decoder := json.NewDecoder(strings.NewReader(string(data)))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
@@ -182,167 +206,5 @@ func decodeRequest(data []byte, into any, name *credential.Name) error {
 	if decoder.More() {
 		return fmt.Errorf("%w: something follows the request", errBad)
 	}
-	if _, err := credential.ParseName(string(*name)); err != nil {
-		return fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
-	}
 	return nil
-}
-
-func (s *Service) limits(context.Context, []byte) (any, error) { return s.config.Limits, nil }
-
-func (s *Service) apply(ctx context.Context, data []byte) (any, error) {
-	var request Apply
-	if err := decodeRequest(data, &request, &request.Name); err != nil {
-		return nil, err
-	}
-	spec, err := s.config.Check(request.Spec)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
-	}
-	before, err := s.config.Commander.Look(ctx, request.Name)
-	if err != nil {
-		return nil, err
-	}
-	answer := Answer{Name: request.Name, Result: ResultUpdated, Revision: before.Revision, Changes: changes(before.Spec, spec)}
-	if before.Status != credential.StatusRegistered {
-		answer.Result, answer.Changes = ResultRegistered, nil
-	}
-	if before.Status == credential.StatusRegistered && before.Spec.Issuer != spec.Issuer {
-		return nil, fmt.Errorf("%w: a credential stays with its issuer (%s); declare another name for %s", errBad, before.Spec.Issuer, spec.Issuer)
-	}
-	if before.Spec.Item.SettingsHash() != spec.Item.SettingsHash() && answer.Result == ResultUpdated {
-		answer.Detail = "privileges, items or referrers change: the next key goes to a new item, with no downtime"
-	}
-	if request.DryRun {
-		if before.Spec.Equal(spec) && answer.Result == ResultUpdated {
-			answer.Result, answer.Detail = ResultUnchanged, ""
-		}
-		return answer, nil
-	}
-	after, err := s.config.Commander.Command(ctx, request.Name, credential.Register{Spec: spec, Actor: actor(request.Actor)})
-	if errors.Is(err, credential.ErrNothing) {
-		answer.Result, answer.Detail = ResultUnchanged, ""
-		return answer, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.config.Changed(request.Name, after)
-	answer.Revision = after.Revision
-	return answer, nil
-}
-
-func (s *Service) rotate(ctx context.Context, data []byte) (any, error) {
-	var request Rotate
-	if err := decodeRequest(data, &request, &request.Name); err != nil {
-		return nil, err
-	}
-	if request.Request == "" {
-		return nil, fmt.Errorf("%w: no request id", errBad)
-	}
-	after, err := s.config.Commander.Command(ctx, request.Name, credential.RequestRotation{
-		ID: request.Request, Actor: actor(request.Actor), Reason: request.Reason, Now: request.Now, Vault: request.Vault,
-	})
-	answer := Answer{Name: request.Name, Result: ResultRequested, Revision: after.Revision}
-	if errors.Is(err, credential.ErrNothing) {
-		answer.Result, answer.Detail = ResultUnchanged, err.Error()
-		return answer, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if after.Rotation != nil {
-		answer.Detail = "begins when rotation " + after.Rotation.ID + " has ended"
-	}
-	s.config.Changed(request.Name, after)
-	return answer, nil
-}
-
-func actor(name string) string {
-	if name == "" {
-		return "operator"
-	}
-	return name
-}
-
-// changes names the fields of two specs that differ.
-func changes(before, after credential.Spec) []string {
-	a, b := flatten(before), flatten(after)
-	var names []string
-	for name, value := range b {
-		if a[name] != value {
-			names = append(names, fmt.Sprintf("%s: %s → %s", name, orNone(a[name]), orNone(value)))
-		}
-	}
-	for name, value := range a {
-		if _, still := b[name]; !still {
-			names = append(names, fmt.Sprintf("%s: %s → none", name, orNone(value)))
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
-
-// flatten writes a spec as field → JSON.
-func flatten(spec credential.Spec) map[string]string {
-	flat := map[string]string{}
-	var walk func(prefix string, value any)
-	walk = func(prefix string, value any) {
-		if object, ok := value.(map[string]any); ok {
-			for key, inner := range object {
-				walk(strings.TrimPrefix(prefix+"."+key, "."), inner)
-			}
-			return
-		}
-		text, err := json.Marshal(value)
-		if err == nil {
-			flat[prefix] = string(text)
-		}
-	}
-	var tree map[string]any
-	if text, err := json.Marshal(spec); err == nil && json.Unmarshal(text, &tree) == nil {
-		walk("", tree)
-	}
-	delete(flat, "policy.drain_set")
-	delete(flat, "policy.settle_set")
-	return flat
-}
-
-// schemaOf writes the shape of a request as a JSON Schema.
-func schemaOf(request any) string {
-	text, err := json.Marshal(schemaOfType(reflect.TypeOf(request)))
-	if err != nil {
-		return "{}"
-	}
-	return string(text)
-}
-
-func schemaOfType(t reflect.Type) map[string]any {
-	switch t.Kind() { //nolint:exhaustive // the rest are numbers and the like
-	case reflect.Pointer:
-		return schemaOfType(t.Elem())
-	case reflect.Slice:
-		return map[string]any{"type": "array", "items": schemaOfType(t.Elem())}
-	case reflect.Map:
-		return map[string]any{"type": "object", "additionalProperties": schemaOfType(t.Elem())}
-	case reflect.Bool:
-		return map[string]any{"type": "boolean"}
-	case reflect.Struct:
-		properties := map[string]any{}
-		for i := range t.NumField() {
-			field, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-			if field != "" && field != "-" {
-				properties[field] = schemaOfType(t.Field(i).Type)
-			}
-		}
-		return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
-	}
-	return map[string]any{"type": "string"}
 }

@@ -9,10 +9,20 @@ import (
 // closed: the marker is not exported.
 type Command interface{ command() }
 
+// Asked is an operator's command with the identity of the request that carried
+// it, so that one that comes again is answered and not repeated.
+type Asked struct {
+	Command
+	// ID is unique to the request; Digest tells its content.
+	ID, Digest string
+}
+
 // Register begins the record of a credential, or changes what is declared.
 type Register struct {
 	Spec  Spec
 	Actor string
+	// Frozen is the freeze that a new credential begins under; nil = none.
+	Frozen *Hold
 }
 
 // RequestRotation asks for a rotation.
@@ -25,14 +35,44 @@ type RequestRotation struct {
 	Vault *uint64
 }
 
-// PutHold freezes destructive steps; a zero Until has no end.
+// Retry skips the wait after a failed attempt.
+type Retry struct{ Actor string }
+
+// PutHold freezes destructive steps; a zero Until has no end. Freeze is the hold
+// that stands on all credentials, beside one of their own.
 type PutHold struct {
 	Actor, Reason string
 	Until         time.Time
+	Freeze        bool
 }
 
-// Release ends a hold.
-type Release struct{ Actor string }
+// Release ends a hold, or the freeze.
+type Release struct {
+	Actor, Reason string
+	Freeze        bool
+}
+
+// Compromise says that keys are in wrong hands and must die.
+type Compromise struct {
+	Actor, Reason string
+	// Request is the id of the request.
+	Request string
+	// Key is KeyPrimary, KeySecondary, KeyAll or a fingerprint.
+	Key string
+	// Immediately has them die before there is a replacement.
+	Immediately bool
+	// OverrideHold has them die though a hold stands.
+	OverrideHold bool
+	// Vault is the KV version that is accepted; nil = that of a finding.
+	Vault *uint64
+}
+
+// Which keys a Compromise is about, besides a fingerprint.
+const (
+	KeyPrimary   = "primary"
+	KeySecondary = "secondary"
+	KeyAll       = "all"
+)
 
 // Acknowledge says that a consumer uses a key.
 type Acknowledge struct {
@@ -106,6 +146,8 @@ type Found struct {
 
 func (Register) command()        {}
 func (RequestRotation) command() {}
+func (Retry) command()           {}
+func (Compromise) command()      {}
 func (PutHold) command()         {}
 func (Release) command()         {}
 func (Acknowledge) command()     {}
@@ -131,6 +173,10 @@ var (
 	ErrHeld = errors.New("a hold stands")
 	// ErrClaimed: an earlier claim may still be at work.
 	ErrClaimed = errors.New("an earlier claim is not over")
+	// ErrRepeated: the request was answered before; State.Answer has the answer.
+	ErrRepeated = errors.New("the request was answered before")
+	// ErrNoKey: no living key is meant.
+	ErrNoKey = errors.New("no such living key")
 	// ErrUnknown: nobody registered the credential.
 	ErrUnknown = errors.New("no such credential")
 	// ErrAbsurd: a date or count that cannot be true.

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -9,14 +10,32 @@ import (
 // Decide turns a command into the one event that follows from it, or says why
 // none does. It changes nothing; every rule that guards an append stands here.
 func Decide(s State, c Command, v View) (Event, error) {
-	if _, registers := c.(Register); s.Status != StatusRegistered && !registers {
+	if s.Status != StatusRegistered && !registers(c) {
 		return Event{}, ErrUnknown
+	}
+	asked, ok := c.(Asked)
+	if ok {
+		c = asked.Command
+		if err := s.refuseRepeat(asked, v); err != nil {
+			return Event{}, err
+		}
 	}
 	fact, actor, request, err := decide(s, c, v)
 	if err != nil {
 		return Event{}, err
 	}
-	return Event{ID: v.ID, At: v.Now.UTC(), Actor: actor, Daemon: v.Daemon, Request: request, Fact: fact}, nil
+	return Event{
+		ID: v.ID, At: v.Now.UTC(), Actor: actor, Daemon: v.Daemon,
+		Request: cmp.Or(asked.ID, request), Digest: asked.Digest, Fact: fact,
+	}, nil
+}
+
+func registers(c Command) bool {
+	if asked, ok := c.(Asked); ok {
+		c = asked.Command
+	}
+	_, ok := c.(Register)
+	return ok
 }
 
 // The actor of what nobody asked for.
@@ -31,13 +50,18 @@ func decide(s State, c Command, v View) (fact Fact, actor, request string, err e
 	case RequestRotation:
 		fact, err = requestRotation(s, c, v)
 		return fact, c.Actor, c.ID, err
+	case Retry:
+		fact, err = retryNow(s)
+		return fact, c.Actor, "", err
 	case PutHold:
-		return Held{Hold{Actor: c.Actor, Reason: c.Reason, Since: v.Now.UTC(), Until: c.Until.UTC()}}, c.Actor, "", nil
+		fact, err = putHold(s, c, v)
+		return fact, c.Actor, "", err
 	case Release:
-		if s.Hold == nil {
-			err = ErrNothing
-		}
-		return Released{}, c.Actor, "", err
+		fact, err = release(s, c)
+		return fact, c.Actor, "", err
+	case Compromise:
+		fact, err = compromise(s, c, v)
+		return fact, c.Actor, c.Request, err
 	case Acknowledge:
 		fact, err = acknowledge(s, c)
 		return fact, c.Consumer, "", err
@@ -71,33 +95,6 @@ func decide(s State, c Command, v View) (fact Fact, actor, request string, err e
 		fact, err = found(s, c, v)
 	}
 	return fact, actor, request, err
-}
-
-func register(s State, c Register, v View) (Fact, error) {
-	if s.Status != StatusRegistered {
-		return Registered{Spec: c.Spec}, nil
-	}
-	if s.Spec.Equal(c.Spec) {
-		return nil, ErrNothing
-	}
-	spec := c.Spec
-	updated := Updated{Spec: &spec}
-	if primary, ok := s.Primary(); ok {
-		// planned anew: a changed policy must not leave a due time of the old one
-		updated.Due = spec.Policy.DueAt(s.Name, s.Generation, primary.Proven, primary.Expires, v.Calendar).UTC()
-	}
-	return updated, nil
-}
-
-func requestRotation(s State, c RequestRotation, v View) (Fact, error) {
-	making := s.Rotation != nil && s.Rotation.Phase != PhaseDrain
-	if making && !c.Now {
-		return nil, fmt.Errorf("%w: rotation %s is already under way", ErrNothing, s.Rotation.ID)
-	}
-	if s.Asked == c.ID {
-		return nil, ErrNothing // the same request again, pending or done
-	}
-	return Updated{Request: &Request{ID: c.ID, Actor: c.Actor, Reason: c.Reason, Now: c.Now, Vault: c.Vault, At: v.Now.UTC()}}, nil
 }
 
 func acknowledge(s State, c Acknowledge) (Fact, error) {
@@ -138,6 +135,9 @@ func newClaim(s State, v View, op Operation, seat SeatID, closing string) (Claim
 			continue
 		}
 		if v.Seen[earlier.ID] < earlier.Over() {
+			if s.besides(earlier, op, seat) {
+				continue
+			}
 			return Claim{}, fmt.Errorf("%w: %s by %s on %s", ErrClaimed, earlier.Op, earlier.Daemon, earlier.Seat)
 		}
 		claim.Supersedes = append(claim.Supersedes, earlier.ID)
@@ -154,17 +154,22 @@ func newClaim(s State, v View, op Operation, seat SeatID, closing string) (Claim
 }
 
 // guard keeps I2 and I7: no rotation generates on or revokes a primary, and
-// nothing destroys a named key while a hold stands.
+// nothing destroys a named key while a hold stands. An operator's word about a
+// leaked key goes over both.
 func guard(s State, v View, op Operation, id SeatID) error {
 	seat, ok := s.Seat(id)
 	if !ok {
 		return nil
 	}
-	if seat.Role == RolePrimary {
+	leak := Leak{}
+	if seat.Leak != nil && op == OpRevoke {
+		leak = *seat.Leak
+	}
+	if seat.Role == RolePrimary && !leak.Immediately {
 		return fmt.Errorf("%w: %s on %s, which is the primary", ErrStale, op, id)
 	}
-	if seat.named() && s.held(v) {
-		return fmt.Errorf("%w: by %s: %s", ErrHeld, s.Hold.Actor, s.Hold.Reason)
+	if seat.named() && s.held(v) && !leak.OverrideHold {
+		return fmt.Errorf("%w: by %s: %s", ErrHeld, s.holder().Actor, s.holder().Reason)
 	}
 	return nil
 }
@@ -173,7 +178,7 @@ func beginRotation(s State, c Begin, v View, actor string) (Fact, error) {
 	if s.Rotation != nil && s.Rotation.Phase != PhaseDrain {
 		return nil, ErrStale
 	}
-	if s.Rotation != nil && c.Reason != ReasonSettings {
+	if s.Rotation != nil && c.Reason != ReasonSettings && (c.Reason != ReasonLeaked || !s.orphaned()) {
 		if reason, _, ok := s.overtaken(v); !ok || reason != c.Reason {
 			return nil, ErrStale
 		}
@@ -257,7 +262,12 @@ func keyIssued(s State, c KeyIssued, v View) (Fact, error) {
 func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 	r := s.Rotation
 	candidate, ok := s.Candidate()
-	if r == nil || r.Phase != PhaseReady || !ok || candidate.Proven.IsZero() || candidate.Claimed || candidate.Fingerprint != c.Fingerprint {
+	if s.orphaned() && (r == nil || r.Phase == PhaseDrain) { // a key that still drains takes over
+		candidate, ok = s.spare(v)
+	} else if r == nil || r.Phase != PhaseReady {
+		return nil, ErrStale
+	}
+	if !ok || candidate.Proven.IsZero() || candidate.Claimed || candidate.Leak != nil || candidate.Fingerprint != c.Fingerprint {
 		return nil, ErrStale
 	}
 	if candidate.expired(v.IssuerNow()) {
@@ -295,7 +305,7 @@ func dueAfter(s State, v View, expires time.Time) time.Time {
 
 func claimRevoke(s State, c ClaimRevoke, v View) (Fact, error) {
 	seat, ok := s.Seat(c.Seat)
-	if !ok || s.Rotation == nil || s.Rotation.Phase != PhaseDrain {
+	if !ok || (seat.Leak == nil && (s.Rotation == nil || s.Rotation.Phase != PhaseDrain)) {
 		return nil, ErrStale
 	}
 	if step := retire(s, v, seat); step.Kind != StepRetire && step.Reason != ReasonHeld {
@@ -313,7 +323,8 @@ func claimRevoke(s State, c ClaimRevoke, v View) (Fact, error) {
 
 func keyInvalidated(s State, c KeyInvalidated, v View) (Fact, error) {
 	seat, ok := s.Seat(c.Seat)
-	if !ok || seat.Role == RolePrimary || seat.Role == RoleCandidate {
+	killed := seat.Role == RolePrimary && seat.Leak != nil && seat.Leak.Immediately && c.How == HowRevoked
+	if !ok || (seat.Role == RolePrimary && !killed) || seat.Role == RoleCandidate {
 		return nil, ErrStale // a candidate is given up first
 	}
 	invalidated := Invalidated{

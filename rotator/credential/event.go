@@ -15,8 +15,10 @@ type Event struct {
 	Actor string
 	// Daemon is who appended it.
 	Daemon string
-	// Request is the id of the operator's request; empty for planned work.
+	// Request is the id of the operator's request; empty for planned work. Digest
+	// tells its content, in the event that answers it.
 	Request string
+	Digest  string
 	Fact    Fact
 }
 
@@ -44,6 +46,7 @@ const (
 	TypeAcknowledged EventType = "io.keyturn.key.acknowledged"
 	TypePromoted     EventType = "io.keyturn.key.promoted"
 	TypeRetiring     EventType = "io.keyturn.key.retiring"
+	TypeCompromised  EventType = "io.keyturn.key.compromised"
 	TypeInvalidated  EventType = "io.keyturn.key.invalidated"
 	TypeExpiring     EventType = "io.keyturn.key.expiring"
 	TypeExpired      EventType = "io.keyturn.key.expired"
@@ -53,6 +56,8 @@ const (
 // Registered begins a record.
 type Registered struct {
 	Spec Spec `json:"spec"`
+	// Frozen is the freeze that stood on all credentials then.
+	Frozen *Hold `json:"frozen,omitempty"`
 }
 
 // Updated changes what is declared, or asks for a rotation, or both.
@@ -60,15 +65,39 @@ type Updated struct {
 	Spec    *Spec     `json:"spec,omitempty"`
 	Request *Request  `json:"request,omitempty"`
 	Due     time.Time `json:"due,omitzero"`
+	// Retry ends the wait after a failed attempt.
+	Retry bool `json:"retry,omitempty"`
 }
 
 // Held freezes destructive steps.
 type Held struct {
 	Hold Hold `json:"hold"`
+	// Freeze is true for the hold that stands on all credentials.
+	Freeze bool `json:"freeze,omitempty"`
 }
 
 // Released ends a hold.
-type Released struct{}
+type Released struct {
+	Reason string `json:"reason,omitempty"`
+	Freeze bool   `json:"freeze,omitempty"`
+}
+
+// Compromised says that keys are in wrong hands. It opens no claim: whoever goes
+// on from it does, at once.
+type Compromised struct {
+	Keys []LeakedKey `json:"keys"`
+	Leak Leak        `json:"leak"`
+	// Vault is the KV version that the operator accepts; nil = what was found.
+	Vault *uint64 `json:"accept_vault,omitempty"`
+}
+
+// LeakedKey is one of them, as it was then.
+type LeakedKey struct {
+	Seat        SeatID      `json:"seat"`
+	Role        Role        `json:"role"`
+	Fingerprint Fingerprint `json:"fingerprint,omitempty"`
+	Expires     time.Time   `json:"expires,omitzero"`
+}
 
 // Started begins a rotation and opens its first claim.
 type Started struct {
@@ -216,6 +245,9 @@ func (Promoted) Type() EventType { return TypePromoted }
 func (Retiring) Type() EventType { return TypeRetiring }
 
 // Type implements Fact.
+func (Compromised) Type() EventType { return TypeCompromised }
+
+// Type implements Fact.
 func (Invalidated) Type() EventType { return TypeInvalidated }
 
 // Type implements Fact.
@@ -239,6 +271,7 @@ func (Issued) fact()       {}
 func (Acknowledged) fact() {}
 func (Promoted) fact()     {}
 func (Retiring) fact()     {}
+func (Compromised) fact()  {}
 func (Invalidated) fact()  {}
 func (Expiring) fact()     {}
 func (Expired) fact()      {}
@@ -273,6 +306,8 @@ func DecodeFact(kind EventType, data []byte) (Fact, error) {
 		return decode[Promoted](data)
 	case TypeRetiring:
 		return decode[Retiring](data)
+	case TypeCompromised:
+		return decode[Compromised](data)
 	case TypeInvalidated:
 		return decode[Invalidated](data)
 	case TypeExpiring:

@@ -11,17 +11,17 @@ func Evolve(s State, e Event) State {
 	s = s.clone()
 	s.Schema = Schema
 	s.Revision++
+	s.answer(e)
 	switch f := e.Fact.(type) {
 	case Registered:
-		s.Status, s.Spec = StatusRegistered, f.Spec
+		s.Status, s.Spec, s.Frozen = StatusRegistered, f.Spec, f.Frozen
 	case Updated:
 		s.update(f)
 		s.lower(e)
 	case Held:
-		hold := f.Hold
-		s.Hold = &hold
+		s.hold(f)
 	case Released:
-		s.Hold = nil
+		s.release(f)
 	case Recovered:
 		s.recover(f)
 	case Started:
@@ -47,6 +47,8 @@ func Evolve(s State, e Event) State {
 		s.promote(f, e)
 	case Retiring:
 		s.open(f.Claim)
+	case Compromised:
+		s.compromise(f)
 	case Invalidated:
 		s.invalidate(f)
 	case Expiring:
@@ -75,15 +77,24 @@ func (s *State) update(f Updated) {
 	if !f.Due.IsZero() {
 		s.Due = f.Due
 	}
-	if f.Request == nil {
-		return
+	if f.Retry && s.Failure != nil {
+		failure := *s.Failure
+		failure.Next = failure.Last
+		s.Failure = &failure
 	}
-	request := *f.Request
-	s.Requested, s.Asked = &request, request.ID
-	if request.Vault != nil {
-		s.Vault.accept(*request.Vault)
+	if f.Request != nil {
+		request := *f.Request
+		s.Requested = &request
+		s.acceptFound(request.Vault)
 	}
-	// An operator who asks for a rotation has seen what was found.
+}
+
+// acceptFound goes on over what was found in Vault: an operator who asks for a
+// rotation, or says that a key leaked, has seen it.
+func (s *State) acceptFound(version *uint64) {
+	if version != nil {
+		s.Vault.accept(*version)
+	}
 	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool {
 		if d.Kind == FindingVaultChanged || d.Kind == FindingVaultMissing {
 			s.Vault.accept(d.Version)
@@ -147,6 +158,9 @@ func (s *State) open(c Claim) {
 		return slices.Contains(c.Supersedes, old.ID)
 	})
 	s.Claims = append(s.Claims, c)
+	if c.Fence {
+		s.Vault.Other = "" // from now on it may be gone
+	}
 	switch c.Op {
 	case OpGenerate:
 		s.Mint = c.Mint
@@ -183,7 +197,7 @@ func (s *State) close(id string) {
 func (s *State) issue(f Issued, e Event) {
 	s.close(f.Closed)
 	s.Failure = nil
-	s.Vault.Version = f.Version
+	s.Vault.Version, s.Vault.Other = f.Version, f.Fingerprint
 	for i, seat := range s.Seats {
 		if seat.SeatID == f.Seat {
 			s.Seats[i].Fingerprint, s.Seats[i].Expires, s.Seats[i].Over = f.Fingerprint, f.Expires, ""
@@ -196,14 +210,22 @@ func (s *State) issue(f Issued, e Event) {
 }
 
 func (s *State) promote(f Promoted, e Event) {
+	s.Vault.Other = ""
 	for i, seat := range s.Seats {
 		switch {
 		case seat.SeatID == f.Seat:
 			s.Seats[i].Role, s.Seats[i].Expires = RolePrimary, f.Expires
 		case seat.Role == RolePrimary:
 			s.Seats[i].Role = RoleDraining
+			if seat.Leak == nil {
+				s.Vault.Other = seat.Fingerprint
+			}
+			if seat.Item != f.Seat.Item && s.Rotation != nil && s.Rotation.Target != f.Seat {
+				s.Rotation.Settings = "" // an older item's, which a succession follows
+			}
 		}
 	}
+	s.Killed = SeatID{}
 	s.Generation++
 	s.Due = f.Due
 	s.Vault.Version, s.Vault.Accepted, s.Vault.Foreign = f.Version, 0, false
@@ -222,6 +244,9 @@ func (s *State) invalidate(f Invalidated) {
 	s.Failure = nil
 	s.Vault.Version = f.Version
 	s.Vault.Destroyed = max(s.Vault.Destroyed, f.Destroyed)
+	if primary, ok := s.Primary(); ok && primary.SeatID == f.Seat {
+		s.Killed = f.Seat
+	}
 	s.Seats = slices.DeleteFunc(s.Seats, func(seat Seat) bool { return seat.SeatID == f.Seat })
 	s.finish()
 }

@@ -63,11 +63,18 @@ type check struct {
 
 // checks are asked in this order; the first that has something to say wins.
 func checks() []check {
-	return []check{
+	return append([]check{
 		{"unmanaged", unmanaged},
 		{"notice", notice},
 		{"under claim", underClaim},
 		{"back-off", backoff},
+		{"leaked", leaked},
+	}, planned()...)
+}
+
+// planned are those of a life without emergencies.
+func planned() []check {
+	return []check{
 		{"settings", settings},
 		{"making a key", makingKey},
 		{"ready", ready},
@@ -80,15 +87,21 @@ func checks() []check {
 // Next says what to do next. A StepWait says until when; what is told before
 // expiry wakes it sooner.
 func Next(s State, v View) Step {
-	for _, c := range checks() {
-		step, ok := c.look(s, v)
-		if !ok {
-			continue
+	step := look(checks(), s, v)
+	if step.Kind == StepWait && s.Status == StatusRegistered {
+		step.At = earlier(step.At, nextNotice(s, v))
+		if kill, ok := killLeaked(s, v); ok && step.Reason != ReasonBackoff {
+			step.At = earlier(step.At, kill.At)
 		}
-		if step.Kind == StepWait {
-			step.At = earlier(step.At, nextNotice(s, v))
+	}
+	return step
+}
+
+func look(checks []check, s State, v View) Step {
+	for _, c := range checks {
+		if step, ok := c.look(s, v); ok {
+			return step
 		}
-		return step
 	}
 	return wait(ReasonNotDue, time.Time{}, "nothing is due")
 }
@@ -175,7 +188,12 @@ func underClaim(s State, v View) (Step, bool) {
 // abandoned or may have moved on meanwhile.
 func (s State) serves(c Claim) bool {
 	r := s.Rotation
+	seat, listed := s.Seat(c.Seat)
 	switch {
+	case c.Op == OpRevoke && !listed:
+		return false
+	case c.Op == OpRevoke && seat.Leak != nil:
+		return seat.Role != RoleCandidate && (seat.Role != RolePrimary || seat.Leak.Immediately)
 	case r == nil:
 		return false
 	case c.Op == OpCreateItem:
@@ -183,8 +201,7 @@ func (s State) serves(c Claim) bool {
 	case c.Op == OpGenerate:
 		return r.Phase == PhaseIssue && r.Target == c.Seat
 	}
-	seat, listed := s.Seat(c.Seat)
-	return listed && seat.Role != RolePrimary && r.Phase == PhaseDrain
+	return r.Phase == PhaseDrain && seat.Role != RolePrimary
 }
 
 // backoff waits after a failed attempt. The wait ends early when an issuer
@@ -262,7 +279,7 @@ func ready(s State, v View) (Step, bool) {
 		return Step{}, false
 	}
 	candidate, _ := s.Candidate()
-	if candidate.Claimed {
+	if candidate.Claimed && candidate.Leak == nil {
 		return Step{Kind: StepResume, Reason: ReasonTakeOver, Seat: candidate.SeatID, Why: "the candidate may have been killed"}, true
 	}
 	if candidate.expired(v.IssuerNow()) {

@@ -28,9 +28,7 @@ func draining(s State, v View) (Step, bool) {
 		if step.Kind != StepWait {
 			return step, true
 		}
-		if soonest.Kind == "" || (!step.At.IsZero() && (soonest.At.IsZero() || step.At.Before(soonest.At))) {
-			soonest = step
-		}
+		soonest = sooner(soonest, step)
 	}
 	primary, _ := s.Primary()
 	if at := s.overtakenAt(v, primary); at.After(v.Now) { // in case none of them ends before
@@ -65,6 +63,9 @@ func (s State) overtaken(v View) (reason Reason, why string, ok bool) {
 
 // retire says what stands in the way of the end of one seat, if anything does.
 func retire(s State, v View, seat Seat) Step {
+	if seat.Leak != nil {
+		return kill(s, v, seat)
+	}
 	expired := seat.expired(v.IssuerNow())
 	if step, ok := blocked(s, v); ok && expired {
 		return step // its end is written to Vault, too
@@ -81,11 +82,11 @@ func retire(s State, v View, seat Seat) Step {
 		return step
 	}
 	if s.held(v) && seat.named() {
-		until := s.Hold.Until
+		until := s.holder().Until
 		if !until.IsZero() {
 			until = later(until, until.Add(-v.Skew))
 		}
-		return wait(ReasonHeld, earlier(until, ends), "held by "+s.Hold.Actor+": "+s.Hold.Reason)
+		return wait(ReasonHeld, earlier(until, ends), "held by "+s.holder().Actor+": "+s.holder().Reason)
 	}
 	if v.skewed() {
 		return wait(ReasonSkew, earlier(v.Now.Add(s.Spec.Policy.ProbeInterval()), ends),
@@ -152,6 +153,22 @@ func begin(s State, v View) (Step, bool) {
 	return beginAt(s, v, reason, s.inWindow(v, later(s.Due, v.IssuerNow())), why)
 }
 
+// free reports whether a seat may be generated over. A key that still drains is
+// given up for applications whose own one leaked.
+func (s State) free(seat Seat, reason Reason, v View) bool {
+	switch {
+	case seat.Leak != nil:
+		return false // it dies first, by its own claim
+	case !seat.named():
+		return true
+	case s.held(v):
+		return false
+	case reason == ReasonLeaked:
+		return true
+	}
+	return seat.Role != RoleDraining && seat.Proven.IsZero()
+}
+
 // inWindow moves an instant of the issuer's clock into the next window, unless
 // the key would be past its warning level by then, and tells it by our clock:
 // what is due is due by the issuer's, since ours may be wrong.
@@ -201,11 +218,14 @@ func beginAt(s State, v View, reason Reason, at time.Time, why string) (Step, bo
 // a hold stands: no hold lets the primary expire.
 func (s State) target(reason Reason, v View) (Operation, SeatID) {
 	primary, ok := s.Primary()
+	if s.Killed != (SeatID{}) {
+		primary, ok = Seat{SeatID: s.Killed}, true
+	}
 	if !ok || reason == ReasonSettings || s.Settings != s.Spec.Item.SettingsHash() {
 		return OpCreateItem, SeatID{}
 	}
 	idle := primary.Sibling()
-	if seat, ok := s.Seat(idle); ok && seat.named() && (seat.Role == RoleDraining || !seat.Proven.IsZero() || s.held(v)) {
+	if seat, ok := s.Seat(idle); ok && !s.free(seat, reason, v) {
 		return OpCreateItem, SeatID{}
 	}
 	for _, d := range s.Drift {

@@ -12,6 +12,7 @@ const (
 	ReasonRequested Reason = "requested"        // an operator asked
 	ReasonSettings  Reason = "settings-changed" // privileges, items or referrers changed
 	ReasonRefused   Reason = "key-refused"      // the issuer no longer accepts the primary
+	ReasonLeaked    Reason = "compromised"      // the key is in wrong hands
 )
 
 // Why nothing is done.

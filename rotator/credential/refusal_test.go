@@ -102,8 +102,10 @@ func TestWhatDecideRefuses(t *testing.T) {
 		"an unknown key on a seat that the claim is not for":       {making(), credential.Found{Finding: credential.Finding{Kind: credential.FindingUnknownKey, Seat: first}}, credential.ErrStale},
 		"a request while a rotation makes a key":                   {making(), credential.RequestRotation{ID: "r"}, credential.ErrNothing},
 		"a request for now while a rotation makes a key":           {making(), credential.RequestRotation{ID: "r", Now: true}, nil},
-		"a request sent again while it is pending":                 {withFirstKey().must(credential.RequestRotation{ID: "r"}), credential.RequestRotation{ID: "r"}, credential.ErrNothing},
-		"a request sent again while its rotation drains":           {withFirstKey().must(credential.RequestRotation{ID: "r"}, credential.Begin{Reason: credential.ReasonRequested}).issue().promote(), credential.RequestRotation{ID: "r"}, credential.ErrNothing},
+		"a request sent again while it is pending":                 {withFirstKey().must(asked("r", "1")), asked("r", "1"), credential.ErrRepeated},
+		"another request with its id":                              {withFirstKey().must(asked("r", "1")), asked("r", "2"), credential.ErrStale},
+		"a request sent again much later":                          {withFirstKey().must(asked("r", "1")).after(20 * time.Minute).must(asked("s", "1")), asked("r", "1"), nil},
+		"a request sent again while its rotation drains":           {withFirstKey().must(asked("r", "1"), credential.Begin{Reason: credential.ReasonRequested}).issue().promote(), asked("r", "1"), credential.ErrRepeated},
 		"another request while that rotation drains":               {withFirstKey().must(credential.RequestRotation{ID: "r"}, credential.Begin{Reason: credential.ReasonRequested}).issue().promote(), credential.RequestRotation{ID: "r2"}, nil},
 		"a finding told twice":                                     {withFirstKey().must(credential.Found{Finding: credential.Finding{Kind: credential.FindingItemMissing}}), credential.Found{Finding: credential.Finding{Kind: credential.FindingItemMissing}}, credential.ErrNothing},
 		"an outage of Vault that another daemon told":              {inDrain().must(outage(over.Add(-2*time.Hour), time.Hour)), outage(over.Add(-2*time.Hour), time.Hour), credential.ErrNothing},
@@ -113,6 +115,10 @@ func TestWhatDecideRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, err, c.want)
 		}
 	}
+}
+
+func asked(id, digest string) credential.Command {
+	return credential.Asked{Command: credential.RequestRotation{ID: id}, ID: id, Digest: digest}
 }
 
 func (l *life) at(now time.Time) *life          { l.now = now; return l }

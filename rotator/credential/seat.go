@@ -48,6 +48,8 @@ type Seat struct {
 	// Claimed is true once a claim to generate or revoke on this seat was
 	// opened after the key was proven: such a key is never promoted.
 	Claimed bool `json:"claimed,omitempty"`
+	// Leak is set when the key is in wrong hands.
+	Leak *Leak `json:"leak,omitempty"`
 }
 
 // named reports whether the seat may hold a key that an event has named: no

@@ -35,10 +35,15 @@ type State struct {
 	// Again is the reason of a rotation that was abandoned and is to be begun
 	// anew; empty = none.
 	Again Reason `json:"again,omitempty"`
-	// Asked is the id of the last request, so that one sent again counts once.
-	Asked string `json:"asked,omitempty"`
-	Vault Vault  `json:"vault"`
-	Hold  *Hold  `json:"hold,omitempty"`
+	// Answered are the requests of late, so that one sent again counts once.
+	Answered []Answered `json:"answered,omitempty"`
+	Vault    Vault      `json:"vault"`
+	Hold     *Hold      `json:"hold,omitempty"`
+	// Frozen is the hold that stands on all credentials; nil = none.
+	Frozen *Hold `json:"frozen,omitempty"`
+	// Killed is where the primary was that an emergency killed before there was
+	// another; zero = there is a primary, or was none yet.
+	Killed SeatID `json:"killed,omitzero"`
 	// Failure is the memory of failed attempts; nil = none since the last success.
 	Failure *Failure `json:"failure,omitempty"`
 	// Notice is the last level told of the primary's expiry.
@@ -63,6 +68,9 @@ type Vault struct {
 	Version uint64 `json:"version"`
 	// Destroyed is the version below which all are destroyed.
 	Destroyed uint64 `json:"destroyed,omitempty"`
+	// Other is the key that Vault carries beside the primary; empty = none, or one
+	// that a claim may have taken out.
+	Other Fingerprint `json:"other,omitempty"`
 	// Foreign is true from an operator's request, which accepted what somebody
 	// else left in Vault, to the next promotion: the primary there need not be
 	// the record's. Accepted is the version that was accepted; 0 = nothing was there.
@@ -208,14 +216,29 @@ func (s State) Seat(id SeatID) (Seat, bool) {
 	return Seat{}, false
 }
 
-// Held reports whether a hold stands.
-func (s State) Held(now time.Time) bool {
-	return s.Hold != nil && (s.Hold.Until.IsZero() || now.Before(s.Hold.Until))
+// Held reports whether a hold or the freeze stands.
+func (s State) Held(now time.Time) bool { return s.Hold.stands(now) || s.Frozen.stands(now) }
+
+func (h *Hold) stands(now time.Time) bool {
+	return h != nil && (h.Until.IsZero() || now.Before(h.Until))
 }
 
 // held reports whether a hold stands by our clock or the issuer's: one of them
 // may be wrong.
 func (s State) held(v View) bool { return s.Held(v.Now) || s.Held(v.IssuerNow()) }
+
+// holder is the hold that stands longest; ask held first.
+func (s State) holder() Hold {
+	switch {
+	case s.Hold == nil && s.Frozen == nil:
+		return Hold{}
+	case s.Hold == nil, s.Frozen != nil && s.Frozen.Until.IsZero():
+		return *s.Frozen
+	case s.Frozen == nil, s.Hold.Until.IsZero(), s.Hold.Until.After(s.Frozen.Until):
+		return *s.Hold
+	}
+	return *s.Frozen
+}
 
 // claim returns an open claim by its id.
 func (s State) claim(id string) (Claim, bool) {
@@ -232,6 +255,7 @@ func (s State) clone() State {
 	s.Seats = append([]Seat(nil), s.Seats...)
 	s.Claims = append([]Claim(nil), s.Claims...)
 	s.Drift = append([]Finding(nil), s.Drift...)
+	s.Answered = append([]Answered(nil), s.Answered...)
 	if s.Rotation != nil {
 		r := *s.Rotation
 		r.Acknowledged = append([]string(nil), r.Acknowledged...)

@@ -99,10 +99,18 @@ func (e *Engine) Pass(ctx context.Context, name credential.Name) (Result, error)
 	if err := e.load(ctx, w); err != nil {
 		return Result{}, err
 	}
+	if w.stored && e.urgent(w.state) { // an emergency does not wait for a key that settles
+		e.park(w)
+		w = &work{engine: e, name: name}
+		if err := e.load(ctx, w); err != nil {
+			return Result{}, err
+		}
+	}
+	w.later = time.Time{}
 	for turn, idle := 0, 0; turn < maxTurns && idle < maxIdle; turn++ {
 		step := credential.Next(w.state, e.view(w))
 		if step.Kind == credential.StepWait {
-			return Result{State: w.state, Next: step}, nil
+			return Result{State: w.state, Next: e.waits(w, step)}, nil
 		}
 		if err := ctx.Err(); err != nil {
 			return Result{State: w.state, Next: step}, err
@@ -170,6 +178,9 @@ func (e *Engine) do(ctx context.Context, w *work, step credential.Step) (credent
 		return nil, err
 	}
 	w.issuer = issuer
+	if w.state.Emergency() {
+		ctx = context.WithValue(ctx, urgentKey{}, true)
+	}
 	began := e.config.Now()
 	command, err := run(ctx, w, step)
 	var found *foundError
@@ -345,6 +356,9 @@ func (e *Engine) failed(ctx context.Context, w *work, step credential.Step, caus
 	// an issuer that asks for an hour gets it, but not more than a key can spare
 	after = min(after, w.state.Spec.Policy.RotateBefore.Std()/8)
 	wait := max(after, backoff(w.state.Spec.Policy, class, attempts, e.config.Random()))
+	if w.state.Emergency() {
+		wait = min(wait, urgentWait(attempts))
+	}
 	e.config.Logger.Warn("step failed",
 		zap.String(logkey.Credential, string(w.name)), zap.String(logkey.Step, string(step.Kind)),
 		zap.String(logkey.Class, string(class)), zap.Int(logkey.Attempt, attempts),

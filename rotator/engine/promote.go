@@ -29,10 +29,17 @@ func promote(ctx context.Context, w *work, step credential.Step) (credential.Com
 	if key.Fingerprint != candidate.Fingerprint {
 		return nil, w.changed("Vault no longer carries the new key")
 	}
-	if !fresh {
-		if _, err := w.issuer.Probe(ctx, credential.ProbeRequest{
+	back := candidate.Role == credential.RoleDraining // in an emergency: the key before takes over again
+	if !fresh || back {
+		_, err := w.issuer.Probe(ctx, credential.ProbeRequest{
 			Key: key.Secret, Item: candidate.Item, Referrers: w.state.Spec.Item.Referrers,
-		}); err != nil {
+		})
+		if back && credential.IsClass(err, credential.ClassDenied) {
+			return credential.Found{Finding: credential.Finding{
+				Kind: credential.FindingKeyRefused, Seat: candidate.SeatID, Detail: "the issuer refuses the key that still drains",
+			}}, nil
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -41,6 +48,9 @@ func promote(ctx context.Context, w *work, step credential.Step) (credential.Com
 		return nil, err
 	}
 	doc.Primary, doc.Secondary = key, doc.Primary
+	if primary, ok := w.state.Primary(); !ok || primary.Leak != nil { // a leaked key is not shown
+		doc.Secondary = credential.Key{}
+	}
 	if err := w.put(ctx, doc); err != nil {
 		return nil, err
 	}

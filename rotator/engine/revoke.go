@@ -10,18 +10,24 @@ import (
 // revoke kills the key on the claimed seat: first Vault without it, which
 // fences every older writer, then the key at the issuer and, as nobody reads
 // them any more, the Vault versions that held it.
+//
+// A key that an operator had die immediately needs no Vault: it may be down, too.
 func revoke(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
+	kill := func() error {
+		return w.call(ctx, "revoke the key", func(ctx context.Context) error {
+			return w.issuer.Revoke(ctx, step.Seat)
+		})
+	}
+	if w.immediately(step.Seat) {
+		if err := kill(); err != nil {
+			return nil, err
+		}
+		return credential.KeyInvalidated{Seat: step.Seat, How: credential.HowRevoked, Version: w.state.Vault.Version}, nil
+	}
 	if err := w.fence(ctx); err != nil {
 		return nil, err
 	}
-	if err := together(
-		func() error {
-			return w.call(ctx, "revoke the key", func(ctx context.Context) error {
-				return w.issuer.Revoke(ctx, step.Seat)
-			})
-		},
-		func() error { return w.bury(ctx) },
-	); err != nil {
+	if err := together(kill, func() error { return w.bury(ctx) }); err != nil {
 		return nil, err
 	}
 	return w.buried(step.Seat, credential.HowRevoked), nil
@@ -72,6 +78,9 @@ func (w *work) over(ctx context.Context, id credential.SeatID) (bool, error) {
 
 // bury destroys the Vault versions below the fence: they may hold the key.
 func (w *work) bury(ctx context.Context) error {
+	if w.vault == nil { // no primary, so no fence was needed
+		return nil
+	}
 	from, below := max(w.state.Vault.Destroyed, 1), w.vault.Version
 	if from >= below {
 		return nil
@@ -80,5 +89,8 @@ func (w *work) bury(ctx context.Context) error {
 }
 
 func (w *work) buried(seat credential.SeatID, how credential.How) credential.Command {
+	if w.vault == nil {
+		return credential.KeyInvalidated{Seat: seat, How: how, Version: w.state.Vault.Version}
+	}
 	return credential.KeyInvalidated{Seat: seat, How: how, Version: w.vault.Version, Destroyed: w.vault.Version}
 }

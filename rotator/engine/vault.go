@@ -59,6 +59,8 @@ func (w *work) withPrimary(ctx context.Context) (credential.Document, error) {
 	}
 	primary, ok := w.state.Primary()
 	switch {
+	case !ok && w.state.Killed != (credential.SeatID{}):
+		doc.Primary = w.vault.Primary // dead, but not missed before there is another
 	case !ok: // the first key
 	case w.vault.Primary.Fingerprint == primary.Fingerprint:
 		doc.Primary = w.vault.Primary

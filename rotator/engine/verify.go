@@ -43,7 +43,11 @@ func verify(ctx context.Context, w *work, step credential.Step) (credential.Comm
 	if w.verify.since.IsZero() {
 		w.verify.since = now
 	}
-	if settled := w.verify.since.Add(policy.Settle.Std()); now.Before(settled) {
+	settle := policy.Settle.Std()
+	if w.state.Killed != (credential.SeatID{}) {
+		settle = 0 // what applications have now is dead for sure
+	}
+	if settled := w.verify.since.Add(settle); now.Before(settled) {
 		w.later = now.Add(min(settled.Sub(now), max(policy.Settle.Std()/6, 100*time.Millisecond)))
 		return nil, nil
 	}

@@ -139,6 +139,5 @@ func (e *Engine) resumeWork(name credential.Name) *work {
 		return &work{engine: e, name: name}
 	}
 	delete(e.parked, name)
-	w.later = time.Time{}
 	return w
 }

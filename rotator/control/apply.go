@@ -1,0 +1,98 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+func (s *Service) apply(ctx context.Context, by caller, data []byte) (any, error) {
+	var request Apply
+	if err := decodeRequest(data, &request, &request.Name); err != nil {
+		return nil, err
+	}
+	spec, err := s.config.Check(request.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
+	}
+	before, err := s.config.Commander.Look(ctx, request.Name)
+	if err != nil {
+		return nil, err
+	}
+	answer := Answer{Name: request.Name, Result: ResultUpdated, Revision: before.Revision, Changes: changes(before.Spec, spec)}
+	if before.Status != credential.StatusRegistered {
+		answer.Result, answer.Changes = ResultRegistered, nil
+	}
+	if before.Status == credential.StatusRegistered && before.Spec.Issuer != spec.Issuer {
+		return nil, fmt.Errorf("%w: a credential stays with its issuer (%s); declare another name for %s", errBad, before.Spec.Issuer, spec.Issuer)
+	}
+	if before.Spec.Item.SettingsHash() != spec.Item.SettingsHash() && answer.Result == ResultUpdated {
+		answer.Detail = "privileges, items or referrers change: the next key goes to a new item, with no downtime"
+	}
+	if request.DryRun {
+		if before.Spec.Equal(spec) && answer.Result == ResultUpdated {
+			answer.Result, answer.Detail = ResultUnchanged, ""
+		}
+		return answer, nil
+	}
+	done, _, err := s.command(ctx, by, request.Name, answer.Result, credential.Register{Spec: spec, Actor: by.operator})
+	if done.Result == ResultUnchanged {
+		answer.Detail = ""
+	}
+	answer.Result, answer.Request, answer.Revision = done.Result, done.Request, done.Revision
+	return answer, err
+}
+
+// changes names the fields of two specs that differ.
+func changes(before, after credential.Spec) []string {
+	a, b := flatten(before), flatten(after)
+	var names []string
+	for name, value := range b {
+		if a[name] != value {
+			names = append(names, fmt.Sprintf("%s: %s → %s", name, orNone(a[name]), orNone(value)))
+		}
+	}
+	for name, value := range a {
+		if _, still := b[name]; !still {
+			names = append(names, fmt.Sprintf("%s: %s → none", name, orNone(value)))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// flatten writes a spec as field → JSON.
+func flatten(spec credential.Spec) map[string]string {
+	flat := map[string]string{}
+	var walk func(prefix string, value any)
+	walk = func(prefix string, value any) {
+		if object, ok := value.(map[string]any); ok {
+			for key, inner := range object {
+				walk(strings.TrimPrefix(prefix+"."+key, "."), inner)
+			}
+			return
+		}
+		text, err := json.Marshal(value)
+		if err == nil {
+			flat[prefix] = string(text)
+		}
+	}
+	var tree map[string]any
+	if text, err := json.Marshal(spec); err == nil && json.Unmarshal(text, &tree) == nil {
+		walk("", tree)
+	}
+	delete(flat, "policy.drain_set")
+	delete(flat, "policy.settle_set")
+	return flat
+}
