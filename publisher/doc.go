@@ -79,9 +79,9 @@
 //
 // All values are printable ASCII without blanks. The data is
 //
-//	{"schema":1,"actor":…,"daemon":…,"request":…,"fact":{…},"state":{…}}
+//	{"schema":1,"actor":…,"daemon":…,"request":…,"digest":…,"fact":{…},"state":{…}}
 //
-// where fact is what happened, by ce-type, and state is the whole state after
+// where request and digest are those of an operator's request and fact is what happened, by ce-type, and state is the whole state after
 // it. No secret stands in either. A reader refuses a higher schema.
 // testdata/golden holds one event of each type; a released one never changes.
 //
