@@ -30,14 +30,6 @@ func Decide(s State, c Command, v View) (Event, error) {
 	}, nil
 }
 
-func registers(c Command) bool {
-	if asked, ok := c.(Asked); ok {
-		c = asked.Command
-	}
-	_, ok := c.(Register)
-	return ok
-}
-
 // The actor of what nobody asked for.
 const actorPolicy = "policy"
 
@@ -147,7 +139,8 @@ func newClaim(s State, v View, op Operation, seat SeatID, closing string) (Claim
 		claim.Mint = s.Mint + 1
 		_, claim.Fence = s.Seat(seat)
 	case OpRevoke:
-		claim.Fence = true
+		leaked, _ := s.Seat(seat)
+		claim.Fence = leaked.Leak == nil || !leaked.Leak.Immediately // that one needs no Vault
 	case OpCreateItem:
 	}
 	return claim, guard(s, v, op, seat)
@@ -162,8 +155,11 @@ func guard(s State, v View, op Operation, id SeatID) error {
 		return nil
 	}
 	leak := Leak{}
-	if seat.Leak != nil && op == OpRevoke {
+	if seat.Leak != nil {
 		leak = *seat.Leak
+	}
+	if seat.Leak != nil && op == OpGenerate {
+		return fmt.Errorf("%w: the key on %s leaked, and dies by its own claim", ErrStale, id)
 	}
 	if seat.Role == RolePrimary && !leak.Immediately {
 		return fmt.Errorf("%w: %s on %s, which is the primary", ErrStale, op, id)

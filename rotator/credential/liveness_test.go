@@ -49,7 +49,7 @@ func success(l *life, step credential.Step) credential.Command {
 			Expires:     l.now.Add(l.skew).Add(l.state.Spec.Policy.Lifetime.Std()),
 		}
 	case credential.StepPromote:
-		candidate, _ := l.state.Candidate()
+		candidate, _ := l.state.Seat(step.Seat)
 		return credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: version}
 	case credential.StepRetire:
 		return credential.ClaimRevoke{Seat: step.Seat}

@@ -252,6 +252,9 @@ func makingKey(s State, v View) (Step, bool) {
 	if step, ok := blocked(s, v); ok {
 		return step, true
 	}
+	if target, ok := s.Seat(r.Target); ok && target.Leak != nil {
+		return kill(s, v, target), true
+	}
 	op, seat := OpGenerate, r.Target
 	if r.Phase == PhaseItem {
 		op, seat = OpCreateItem, SeatID{}
@@ -279,7 +282,10 @@ func ready(s State, v View) (Step, bool) {
 		return Step{}, false
 	}
 	candidate, _ := s.Candidate()
-	if candidate.Claimed && candidate.Leak == nil {
+	if candidate.Leak != nil {
+		return kill(s, v, candidate), true
+	}
+	if candidate.Claimed {
 		return Step{Kind: StepResume, Reason: ReasonTakeOver, Seat: candidate.SeatID, Why: "the candidate may have been killed"}, true
 	}
 	if candidate.expired(v.IssuerNow()) {

@@ -59,7 +59,12 @@ func wish(t *rapid.T, l *life) credential.Command {
 	return rapid.SampledFrom([]credential.Command{
 		credential.Register{Spec: changed}, credential.RequestRotation{ID: fmt.Sprint(mint), Now: mint%2 == 0},
 		credential.PutHold{Actor: "ann", Reason: "r", Until: l.now.Add(time.Duration(mint) * day)}, credential.Release{},
-		credential.Begin{Reason: credential.ReasonExpiring}, credential.ClaimMint{}, credential.ItemMade{Item: seat.Item},
+		credential.PutHold{Actor: "ann", Reason: "freeze", Freeze: true}, credential.Release{Freeze: true}, credential.Retry{Actor: "ann"},
+		credential.Compromise{
+			Actor: "ann", Reason: "r", Immediately: mint%2 == 0, OverrideHold: mint%3 == 0,
+			Key: rapid.SampledFrom([]string{credential.KeyPrimary, credential.KeySecondary, credential.KeyAll, string(fingerprint)}).Draw(t, "key"),
+		},
+		credential.Begin{Reason: credential.ReasonExpiring}, credential.Begin{Reason: credential.ReasonLeaked}, credential.ClaimMint{}, credential.ItemMade{Item: seat.Item},
 		credential.KeyIssued{Seat: seat, Mint: mint, Fingerprint: fingerprint, Expires: l.now.Add(90 * day), Version: 5},
 		credential.KeyPromoted{Fingerprint: fingerprint, Version: 6}, credential.ClaimRevoke{Seat: seat},
 		credential.KeyInvalidated{Seat: seat, How: credential.HowRevoked, Version: 7}, credential.KeyInvalidated{Seat: seat, How: credential.HowExpired, Version: 7},
@@ -92,7 +97,7 @@ func follow(t *rapid.T, l *life) credential.Command {
 			Expires: l.now.Add(l.skew).Add(90 * day), Version: l.state.Vault.Version + 1,
 		}
 	case credential.StepPromote:
-		candidate, _ := l.state.Candidate()
+		candidate, _ := l.state.Seat(step.Seat)
 		return credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: l.state.Vault.Version + 1}
 	case credential.StepRetire:
 		return credential.ClaimRevoke{Seat: step.Seat}
@@ -126,8 +131,16 @@ func check(t *rapid.T, before credential.State, event credential.Event, after cr
 	if roles[credential.RolePrimary] > 1 || roles[credential.RoleCandidate] > 1 {
 		t.Fatalf("roles %v", roles)
 	}
-	if _, had := before.Primary(); had && roles[credential.RolePrimary] == 0 {
+	if old, had := before.Primary(); had && roles[credential.RolePrimary] == 0 && (old.Leak == nil || !old.Leak.Immediately || after.Killed != old.SeatID) {
 		t.Fatalf("%s left no primary", event.Fact.Type())
+	}
+	if now, ok := after.Primary(); ok && after.Killed != (credential.SeatID{}) {
+		t.Fatalf("%s is the primary, and one is called killed", now.SeatID)
+	}
+	if f, ok := event.Fact.(credential.Promoted); ok {
+		if seat, _ := before.Seat(f.Seat); seat.Leak != nil || seat.Claimed {
+			t.Fatalf("%s was promoted, with the leak %v and claimed %v", f.Seat, seat.Leak, seat.Claimed)
+		}
 	}
 	if after.Mint < before.Mint || after.Revision != before.Revision+1 || after.Generation < before.Generation {
 		t.Fatalf("a counter fell or jumped")
@@ -155,11 +168,18 @@ func check(t *rapid.T, before credential.State, event credential.Event, after cr
 // checkClaim: I2, I7, and that no two claims that meet are at work.
 func checkClaim(t *rapid.T, before credential.State, claim credential.Claim, event credential.Event, view credential.View) {
 	if seat, ok := before.Seat(claim.Seat); ok {
-		if seat.Role == credential.RolePrimary {
+		leak := credential.Leak{}
+		if seat.Leak != nil && claim.Op == credential.OpRevoke {
+			leak = *seat.Leak
+		}
+		if seat.Role == credential.RolePrimary && !leak.Immediately {
 			t.Fatalf("%s claimed on the primary", claim.Op)
 		}
-		if seat.Fingerprint != "" && before.Held(view.Now) {
+		if seat.Fingerprint != "" && before.Held(view.Now) && !leak.OverrideHold {
 			t.Fatalf("%s claimed on a named key while held", claim.Op)
+		}
+		if seat.Leak != nil && claim.Op == credential.OpGenerate {
+			t.Fatalf("a key is generated over the leaked one on %s", claim.Seat)
 		}
 	}
 	closed := ""
@@ -167,6 +187,10 @@ func checkClaim(t *rapid.T, before credential.State, claim credential.Claim, eve
 		closed = f.Closed
 	}
 	for _, earlier := range before.Claims {
+		seat, _ := before.Seat(claim.Seat)
+		if seat.Leak != nil && seat.Leak.Immediately && claim.Op == credential.OpRevoke && earlier.Op == credential.OpRevoke {
+			continue // both kill the same key
+		}
 		if earlier.ID != closed && earlier.Seat == claim.Seat && view.Seen[earlier.ID] < earlier.Over() {
 			t.Fatalf("%s claimed on %s while %s may be at work there", claim.Op, claim.Seat, earlier.Op)
 		}
