@@ -121,6 +121,7 @@ type KeyInvalidated struct {
 // StepFailed is the result of a step that failed.
 type StepFailed struct {
 	Step    StepKind
+	Seat    SeatID
 	Class   Class
 	Message string
 	// Answered is true if every call made under the claim was answered.

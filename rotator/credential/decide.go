@@ -127,7 +127,7 @@ func newClaim(s State, v View, op Operation, seat SeatID, closing string) (Claim
 			continue
 		}
 		if v.Seen[earlier.ID] < earlier.Over() {
-			if s.besides(earlier, op, seat) {
+			if s.besides(earlier, op, seat, v) {
 				continue
 			}
 			return Claim{}, fmt.Errorf("%w: %s by %s on %s", ErrClaimed, earlier.Op, earlier.Daemon, earlier.Seat)
@@ -346,10 +346,10 @@ func keyInvalidated(s State, c KeyInvalidated, v View) (Fact, error) {
 func stepFailed(s State, c StepFailed, v View) (Fact, error) {
 	now := v.Now.UTC()
 	failure := Failure{
-		Step: c.Step, Class: c.Class, Message: c.Message, Attempts: 1, Silent: c.Silent,
+		Step: c.Step, Seat: c.Seat, Class: c.Class, Message: c.Message, Attempts: 1, Silent: c.Silent,
 		Since: now, Last: now, Next: now.Add(c.Wait),
 	}
-	if before := s.Failure; before != nil {
+	if before := s.failure(c.Step, c.Seat); before != nil {
 		failure.Attempts, failure.Since = before.Attempts+1, before.Since
 	}
 	failed := Failed{Failure: failure}

@@ -27,8 +27,7 @@ func Evolve(s State, e Event) State {
 	case Started:
 		s.start(f)
 	case Failed:
-		failure := f.Failure
-		s.Failure = &failure
+		s.fail(f.Failure)
 		if f.Unused {
 			s.vacate(f.Closed)
 		}
@@ -77,10 +76,11 @@ func (s *State) update(f Updated) {
 	if !f.Due.IsZero() {
 		s.Due = f.Due
 	}
-	if f.Retry && s.Failure != nil {
-		failure := *s.Failure
-		failure.Next = failure.Last
-		s.Failure = &failure
+	if f.Retry {
+		for _, failure := range s.Failures() {
+			failure.Next = failure.Last
+			s.fail(failure)
+		}
 	}
 	if f.Request != nil {
 		request := *f.Request
@@ -106,7 +106,7 @@ func (s *State) acceptFound(version *uint64) {
 // accept builds on a version that somebody else left. A smaller one than was
 // destroyed is of a secret that was made anew.
 func (v *Vault) accept(version uint64) {
-	v.Version, v.Accepted, v.Foreign = version, version, true
+	v.Version, v.Accepted, v.Foreign, v.Other = version, version, true, ""
 	if version < v.Destroyed {
 		v.Destroyed = 0
 	}
@@ -197,7 +197,7 @@ func (s *State) close(id string) {
 func (s *State) issue(f Issued, e Event) {
 	s.close(f.Closed)
 	s.Failure = nil
-	s.Vault.Version, s.Vault.Other = f.Version, f.Fingerprint
+	s.Vault.Version, s.Vault.Other = max(f.Version, s.Vault.Version), f.Fingerprint // a fence may have come after it
 	for i, seat := range s.Seats {
 		if seat.SeatID == f.Seat {
 			s.Seats[i].Fingerprint, s.Seats[i].Expires, s.Seats[i].Over = f.Fingerprint, f.Expires, ""
@@ -242,6 +242,9 @@ func (s *State) promote(f Promoted, e Event) {
 func (s *State) invalidate(f Invalidated) {
 	s.close(f.Closed)
 	s.Failure = nil
+	if f.Version != s.Vault.Version {
+		s.Vault.Other = "" // written with the primary alone
+	}
 	s.Vault.Version = f.Version
 	s.Vault.Destroyed = max(s.Vault.Destroyed, f.Destroyed)
 	if primary, ok := s.Primary(); ok && primary.SeatID == f.Seat {
@@ -313,6 +316,8 @@ func blocks(kind FindingKind) bool {
 	return kind == FindingVaultChanged || kind == FindingVaultMissing
 }
 
-// dead reports whether a finding says that the primary key is dead: the next
-// one is made at once.
-func dead(kind FindingKind) bool { return kind == FindingKeyRefused || kind == FindingItemMissing }
+// dead reports whether a finding says that a key is of no use: if it is the
+// primary, the next one is made at once.
+func dead(kind FindingKind) bool {
+	return kind == FindingKeyRefused || kind == FindingItemMissing || kind == FindingNotCarried
+}

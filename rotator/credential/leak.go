@@ -16,6 +16,8 @@ type Leak struct {
 	Immediately bool `json:"immediately,omitempty"`
 	// OverrideHold has it die though a hold stands.
 	OverrideHold bool `json:"override_hold,omitempty"`
+	// Failure is the memory of failed attempts to kill it; nil = none.
+	Failure *Failure `json:"failure,omitempty"`
 }
 
 // Emergency reports whether a leaked key still lives, or applications have no
@@ -36,10 +38,11 @@ func (s State) Leaked() []Seat {
 }
 
 // orphaned reports whether applications need another key at once: theirs leaked,
-// or is dead because it did.
+// is dead because it did, or is one that somebody else put into Vault, of which
+// nothing is known.
 func (s State) orphaned() bool {
 	primary, ok := s.Primary()
-	return s.Killed != (SeatID{}) || (ok && primary.Leak != nil)
+	return s.Killed != (SeatID{}) || (ok && (primary.Leak != nil || s.Vault.Foreign))
 }
 
 func compromise(s State, c Compromise, v View) (Fact, error) {
@@ -106,28 +109,17 @@ func (s *State) compromise(f Compromised) {
 }
 
 // leaked is what an emergency does, before anything planned: leaked keys that
-// applications do not use die now, and those that they use get a successor. If a
-// key has just refused to die, what else there is to do comes first: the key that
+// applications do not use die now, and those that they use get a successor. A key
+// that refuses to die, or must not yet, stops nothing else: the one that
 // applications use must not expire meanwhile.
 func leaked(s State, v View) (Step, bool) {
 	if !s.Emergency() {
 		return Step{}, false
 	}
-	first, _ := killLeaked(s, v)
-	replace, needed := replaceLeaked(s, v)
-	then := replace
-	if f := s.Failure; f != nil && (f.Step == StepRetire || f.Step == StepRevoke) {
-		if !needed {
-			then = look(planned(), s, v)
-		}
-		first, then = then, first
+	if step, ok := killLeaked(s, v); ok && step.Kind != StepWait {
+		return step, true
 	}
-	for _, step := range []Step{first, then} {
-		if step.Kind != "" && step.Kind != StepWait {
-			return step, true
-		}
-	}
-	return replace, needed // a key that must not die yet stops nothing else
+	return replaceLeaked(s, v)
 }
 
 // killLeaked takes the leaked keys one by one.
@@ -165,23 +157,82 @@ func kill(s State, v View, seat Seat) Step {
 		h := s.holder()
 		return wait(ReasonHeld, h.Until, "a leaked key lives, held by "+h.Actor+": "+h.Reason)
 	}
+	if !seat.Leak.Immediately { // it dies after a look at what applications have instead
+		if step, ok := blocked(s, v); ok {
+			return step
+		}
+		if s.Vault.Foreign {
+			return wait(ReasonDrift, time.Time{}, "a leaked key lives until Vault shows a key of ours again")
+		}
+	}
 	var longest time.Duration
 	for _, c := range s.Claims {
-		if c.meets(OpRevoke, seat.SeatID) && !s.besides(c, OpRevoke, seat.SeatID) {
+		if c.meets(OpRevoke, seat.SeatID) && !s.besides(c, OpRevoke, seat.SeatID, v) {
 			longest = max(longest, c.Over()-v.Seen[c.ID])
 		}
 	}
 	if longest > 0 {
 		return wait(ReasonClaimOpen, v.Now.Add(longest), "another call at the issuer may still be under way on the seat of the leaked key")
 	}
+	if until, waits := s.waits(seat.Leak.Failure, v); waits {
+		return wait(ReasonBackoff, until, "a leaked key lives: "+seat.Leak.Failure.Message)
+	}
 	return Step{Kind: StepRetire, Reason: ReasonLeaked, Seat: seat.SeatID, Why: "the key leaked"}
 }
 
 // besides reports whether a claim to revoke may stand beside an earlier one:
-// both kill the same key, and an operator cannot wait.
-func (s State) besides(earlier Claim, op Operation, id SeatID) bool {
+// both kill the same key, and an operator cannot wait for a daemon that may be dead.
+func (s State) besides(earlier Claim, op Operation, id SeatID, v View) bool {
 	seat, ok := s.Seat(id)
-	return ok && op == OpRevoke && earlier.Op == OpRevoke && seat.Leak != nil && seat.Leak.Immediately
+	if !ok || op != OpRevoke || earlier.Op != OpRevoke || seat.Leak == nil || !seat.Leak.Immediately {
+		return false
+	}
+	return earlier.Opened.Before(seat.Leak.Since) || v.Seen[earlier.ID] >= earlier.Window.Std()/8
+}
+
+// failure is the memory of failed attempts that a step adds to.
+func (s State) failure(step StepKind, id SeatID) *Failure {
+	seat, ok := s.Seat(id)
+	if ok && seat.Leak != nil && (step == StepRetire || step == StepRevoke) {
+		return seat.Leak.Failure
+	}
+	return s.Failure
+}
+
+// Attempts is how often a step has failed of late.
+func (s State) Attempts(step StepKind, id SeatID) int {
+	if f := s.failure(step, id); f != nil {
+		return f.Attempts
+	}
+	return 0
+}
+
+// fail remembers a failed attempt: one to kill a leaked key where the leak is, so
+// that nothing else waits for it.
+func (s *State) fail(f Failure) {
+	for i, seat := range s.Seats {
+		if seat.SeatID == f.Seat && seat.Leak != nil && (f.Step == StepRetire || f.Step == StepRevoke) {
+			leak := *seat.Leak
+			leak.Failure = &f
+			s.Seats[i].Leak = &leak
+			return
+		}
+	}
+	s.Failure = &f
+}
+
+// Failures are all memories of failed attempts.
+func (s State) Failures() []Failure {
+	var all []Failure
+	if s.Failure != nil {
+		all = append(all, *s.Failure)
+	}
+	for _, seat := range s.Leaked() {
+		if seat.Leak.Failure != nil {
+			all = append(all, *seat.Leak.Failure)
+		}
+	}
+	return all
 }
 
 // replaceLeaked gets applications another key: one that is proven and that Vault

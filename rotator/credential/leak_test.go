@@ -130,14 +130,14 @@ func TestWhatStandsInTheWayOfALeakedKeysDeath(t *testing.T) {
 		"a back-off before it was known":           {inDrain().must(failed, leak("fp-1")), credential.StepRetire, credential.ReasonLeaked},
 		"clocks that differ":                       {inDrain().skewed(time.Hour).must(leak("fp-1")), credential.StepRetire, credential.ReasonLeaked},
 		"a revocation by somebody else":            {revoking().must(leak("fp-1")), credential.StepWait, credential.ReasonClaimOpen},
-		"that, if it cannot wait":                  {revoking().must(leak("fp-1", immediately)), credential.StepRetire, credential.ReasonLeaked},
+		"that, if it cannot wait":                  {revoking().after(time.Second).must(leak("fp-1", immediately)), credential.StepRetire, credential.ReasonLeaked},
 		"a key being made there":                   {making().elsewhere().must(leak("secondary", immediately)), credential.StepAbandon, credential.ReasonLeaked},
 		"a hold that came later":                   {inDrain().must(leak("fp-1"), hold), credential.StepWait, credential.ReasonHeld},
 		"a hold that came later and is overridden": {inDrain().must(leak("fp-1", overHold), hold), credential.StepRetire, credential.ReasonLeaked},
 		"a freeze that came later":                 {inDrain().must(leak("fp-1"), credential.PutHold{Freeze: true}), credential.StepWait, credential.ReasonHeld},
 		"drift that the operator has seen": {
 			inDrain().must(credential.Found{Finding: credential.Finding{Kind: credential.FindingVaultChanged, Version: 9}}, leak("fp-1")),
-			credential.StepRetire, credential.ReasonLeaked,
+			credential.StepBegin, credential.ReasonLeaked,
 		},
 	} {
 		if step := c.life.next(); step.Kind != c.kind || step.Reason != c.reason {
@@ -150,15 +150,24 @@ func TestWhatStandsInTheWayOfALeakedKeysDeath(t *testing.T) {
 // before it expires.
 func TestALeakedKeyThatCannotDieStopsNothingElse(t *testing.T) {
 	l := withFirstKey().must(credential.RequestRotation{ID: "q", Now: true}, credential.Begin{Reason: credential.ReasonRequested}).after(day).issue().promote().must(leak("fp-1"))
-	for range 3 { // the issuer refuses each time
+	refused := func() { // by the issuer
+		t.Helper()
 		step := l.next()
-		if step.Kind != credential.StepRetire {
+		if step.Kind != credential.StepRetire || step.Seat != first {
 			t.Fatalf("%s (%s), want another attempt", step.Kind, step.Why)
 		}
-		l.must(credential.StepFailed{Step: credential.StepRetire, Class: credential.ClassDenied, Answered: true, Wait: time.Second}).after(time.Second)
+		l.must(credential.StepFailed{Step: step.Kind, Seat: step.Seat, Class: credential.ClassDenied, Answered: true, Wait: time.Second})
+	}
+	for range 3 {
+		refused()
+		if step := l.next(); step.Kind != credential.StepWait {
+			t.Fatalf("%s (%s) at once", step.Kind, step.Why)
+		}
+		l.after(time.Second)
 	}
 	primary, _ := l.state.Primary()
 	l.at(primary.Expires.Add(-15 * day)).must(credential.Tell{Level: credential.LevelWarn})
+	refused()
 	if step := l.next(); step.Kind != credential.StepBegin || step.Reason != credential.ReasonExpiring {
 		t.Fatalf("%s, %s (%s), want the rotation of the primary", step.Kind, step.Reason, step.Why)
 	}

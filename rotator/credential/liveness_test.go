@@ -54,6 +54,9 @@ func success(l *life, step credential.Step) credential.Command {
 	case credential.StepRetire:
 		return credential.ClaimRevoke{Seat: step.Seat}
 	case credential.StepRevoke:
+		if primary, _ := l.state.Primary(); primary.SeatID == step.Seat { // an emergency, which needs no Vault
+			return credential.KeyInvalidated{Seat: step.Seat, How: credential.HowRevoked, Version: l.state.Vault.Version}
+		}
 		return credential.KeyInvalidated{Seat: step.Seat, How: credential.HowRevoked, Version: version, Destroyed: version}
 	case credential.StepExpire:
 		return credential.KeyInvalidated{Seat: step.Seat, How: credential.HowExpired, Version: version, Destroyed: version}

@@ -204,12 +204,21 @@ func (s State) serves(c Claim) bool {
 	return r.Phase == PhaseDrain && seat.Role != RolePrimary
 }
 
-// backoff waits after a failed attempt. The wait ends early when an issuer
-// that was silent answers again, or an operator asked for "now" since.
+// backoff waits after a failed attempt.
 func backoff(s State, v View) (Step, bool) {
-	f := s.Failure
-	if f == nil {
+	until, ok := s.waits(s.Failure, v)
+	if !ok {
 		return Step{}, false
+	}
+	f := s.Failure
+	return wait(ReasonBackoff, until, fmt.Sprintf("attempt %d at %s failed: %s", f.Attempts, f.Step, f.Message)), true
+}
+
+// waits tells until when the next attempt waits. That ends early when an issuer
+// that was silent answers again, or an operator asked for "now" since.
+func (s State) waits(f *Failure, v View) (until time.Time, ok bool) {
+	if f == nil {
+		return time.Time{}, false
 	}
 	last, until := f.Last, f.Next
 	if last.After(v.Now.Add(time.Minute)) {
@@ -217,16 +226,13 @@ func backoff(s State, v View) (Step, bool) {
 		last = v.Now.Add(-v.Seen[f.ID()])
 		until = last.Add(f.Next.Sub(f.Last))
 	}
-	if !v.Now.Before(until) {
-		return Step{}, false
+	switch {
+	case !v.Now.Before(until),
+		f.Silent && v.IssuerAnswered.After(last),
+		s.Requested != nil && s.Requested.Now && s.Requested.At.After(last):
+		return time.Time{}, false
 	}
-	if f.Silent && v.IssuerAnswered.After(last) {
-		return Step{}, false
-	}
-	if s.Requested != nil && s.Requested.Now && s.Requested.At.After(last) {
-		return Step{}, false
-	}
-	return wait(ReasonBackoff, until, fmt.Sprintf("attempt %d at %s failed: %s", f.Attempts, f.Step, f.Message)), true
+	return until, true
 }
 
 // settings re-plans when privileges, items or referrers changed: a rotation

@@ -163,10 +163,10 @@ func (s State) free(seat Seat, reason Reason, v View) bool {
 		return true
 	case s.held(v):
 		return false
-	case reason == ReasonLeaked:
-		return true
+	case seat.Role == RoleDraining:
+		return reason == ReasonLeaked && s.Killed == (SeatID{}) // or Vault may show it already, instead of what was killed
 	}
-	return seat.Role != RoleDraining && seat.Proven.IsZero()
+	return seat.Proven.IsZero()
 }
 
 // inWindow moves an instant of the issuer's clock into the next window, unless

@@ -90,7 +90,7 @@ func requestRotation(s State, c RequestRotation, v View) (Fact, error) {
 }
 
 func retryNow(s State) (Fact, error) {
-	if s.Failure == nil {
+	if len(s.Failures()) == 0 {
 		return nil, fmt.Errorf("%w: no attempt has failed", ErrNothing)
 	}
 	return Updated{Retry: true}, nil

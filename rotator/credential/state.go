@@ -140,6 +140,7 @@ type Hold struct {
 // Failure is the memory of failed attempts at one step.
 type Failure struct {
 	Step     StepKind  `json:"step"`
+	Seat     SeatID    `json:"seat,omitzero"`
 	Class    Class     `json:"class"`
 	Message  string    `json:"message"`
 	Attempts int       `json:"attempts"`
@@ -178,6 +179,7 @@ const (
 	FindingExpiry       FindingKind = "expiry-differs"   // the issuer names another expiry
 	FindingVaultOutage  FindingKind = "vault-unreadable" // time of a drain that does not count
 	FindingItemMissing  FindingKind = "item-missing"     // the item is gone at the issuer
+	FindingNotCarried   FindingKind = "key-not-in-vault" // Vault has lost a key that was to take over again
 )
 
 // Finding is one difference.

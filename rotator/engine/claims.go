@@ -18,7 +18,8 @@ type sightings struct {
 func (s *sightings) see(name credential.Name, state credential.State, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(state.Claims) == 0 && state.Failure == nil {
+	failures := state.Failures()
+	if len(state.Claims) == 0 && len(failures) == 0 {
 		delete(s.seen, name)
 		return
 	}
@@ -34,8 +35,8 @@ func (s *sightings) see(name credential.Name, state credential.State, now time.T
 	for _, claim := range state.Claims {
 		note(claim.ID)
 	}
-	if state.Failure != nil {
-		note(state.Failure.ID())
+	for _, failure := range failures {
+		note(failure.ID())
 	}
 	s.seen[name] = seen
 }

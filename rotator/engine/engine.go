@@ -146,27 +146,6 @@ func (e *Engine) Pass(ctx context.Context, name credential.Name) (Result, error)
 	return Result{}, fmt.Errorf("credential %s: the steps lead nowhere (try: keyturn show %s)", name, name)
 }
 
-// hear asks the issuer for its clock before the first thing that is due, if
-// nobody here has heard it yet: ours may be wrong. Without an answer ours counts.
-func (e *Engine) hear(ctx context.Context, w *work, step credential.Step) bool {
-	primary, ok := w.state.Primary()
-	if !ok || w.heard || (step.Kind != credential.StepNotice && step.Kind != credential.StepBegin) {
-		return false
-	}
-	issuer := e.config.Issuers[w.state.Spec.Issuer]
-	if clock, measures := issuer.(Clocked); !measures || known(clock) {
-		return false
-	}
-	w.heard = true
-	_, err := issuer.Describe(ctx, primary.Item)
-	return err == nil
-}
-
-func known(clock Clocked) bool {
-	_, _, ok := clock.Skew()
-	return ok
-}
-
 // do runs one step and tells how it went.
 func (e *Engine) do(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
 	run := steps()[step.Kind]
@@ -184,8 +163,12 @@ func (e *Engine) do(ctx context.Context, w *work, step credential.Step) (credent
 	began := e.config.Now()
 	command, err := run(ctx, w, step)
 	var found *foundError
-	if errors.As(err, &found) {
+	var shown *shownError
+	switch {
+	case errors.As(err, &found):
 		command, err = found.Found, nil
+	case errors.As(err, &shown):
+		command, err = shown.KeyPromoted, nil
 	}
 	if hook := e.config.Hooks.Step; hook != nil && w.later.IsZero() {
 		result := "ok"
@@ -262,10 +245,11 @@ func (e *Engine) commit(ctx context.Context, w *work, command credential.Command
 				hook("record")
 			}
 			held := w.claim != nil
+			primary, _ := w.state.Primary()
 			if err := e.reload(ctx, w); err != nil {
 				return err
 			}
-			if !e.stands(w, command, held) {
+			if !e.stands(w, command, held, primary) {
 				w.drop()
 				return nil
 			}
@@ -278,13 +262,18 @@ func (e *Engine) commit(ctx context.Context, w *work, command credential.Command
 
 // stands reports whether a command may be decided anew after another event came
 // first. What was seen or failed under a claim counts as long as the claim
-// stands; without one it was seen against a state that is gone.
-func (e *Engine) stands(w *work, command credential.Command, held bool) bool {
+// stands; without one it was seen against a state that is gone, unless it is about
+// a primary that is still the same.
+func (e *Engine) stands(w *work, command credential.Command, held bool, before credential.Seat) bool {
 	switch c := command.(type) {
 	case credential.Begin:
 		next := credential.Next(w.state, e.view(w))
 		return next.Kind == credential.StepBegin && next.Reason == c.Reason
-	case credential.Found, credential.StepFailed:
+	case credential.Found:
+		now, _ := w.state.Primary()
+		about := c.Finding.Seat == before.SeatID && now.SeatID == before.SeatID && now.Mint == before.Mint
+		return about || (held && w.claim != nil)
+	case credential.StepFailed:
 		return held && w.claim != nil
 	}
 	return true
@@ -349,10 +338,7 @@ func (e *Engine) failed(ctx context.Context, w *work, step credential.Step, caus
 	if errors.As(cause, &fault) {
 		silent, after = fault.Silent && fault.System != "vault", fault.RetryAfter
 	}
-	attempts := 1
-	if w.state.Failure != nil {
-		attempts += w.state.Failure.Attempts
-	}
+	attempts := 1 + w.state.Attempts(step.Kind, step.Seat)
 	// an issuer that asks for an hour gets it, but not more than a key can spare
 	after = min(after, w.state.Spec.Policy.RotateBefore.Std()/8)
 	wait := max(after, backoff(w.state.Spec.Policy, class, attempts, e.config.Random()))
@@ -364,7 +350,7 @@ func (e *Engine) failed(ctx context.Context, w *work, step credential.Step, caus
 		zap.String(logkey.Class, string(class)), zap.Int(logkey.Attempt, attempts),
 		zap.Duration(logkey.RetryIn, wait), zap.Error(cause))
 	return credential.StepFailed{
-		Step: step.Kind, Class: class, Message: cause.Error(), Silent: silent,
+		Step: step.Kind, Seat: step.Seat, Class: class, Message: cause.Error(), Silent: silent,
 		Answered: w.claim != nil && !w.unanswered, Wait: wait,
 	}, nil
 }

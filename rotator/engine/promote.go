@@ -22,22 +22,26 @@ func promote(ctx context.Context, w *work, step credential.Step) (credential.Com
 	if w.vault.Primary.Fingerprint == candidate.Fingerprint {
 		return w.promoted(ctx, candidate)
 	}
+	back := candidate.Role == credential.RoleDraining // in an emergency: the key before takes over again
 	key := w.vault.Secondary
+	if back && key.Fingerprint != candidate.Fingerprint {
+		return unfit(candidate, credential.FindingNotCarried, "Vault no longer carries the key that still drains"), nil
+	}
 	if key.Fingerprint != candidate.Fingerprint && w.accepted(*w.vault) {
 		return credential.GiveUp{Why: "Vault lost the new key, and an operator accepted that"}, nil
 	}
 	if key.Fingerprint != candidate.Fingerprint {
 		return nil, w.changed("Vault no longer carries the new key")
 	}
-	back := candidate.Role == credential.RoleDraining // in an emergency: the key before takes over again
 	if !fresh || back {
 		_, err := w.issuer.Probe(ctx, credential.ProbeRequest{
 			Key: key.Secret, Item: candidate.Item, Referrers: w.state.Spec.Item.Referrers,
 		})
 		if back && credential.IsClass(err, credential.ClassDenied) {
-			return credential.Found{Finding: credential.Finding{
-				Kind: credential.FindingKeyRefused, Seat: candidate.SeatID, Detail: "the issuer refuses the key that still drains",
-			}}, nil
+			return unfit(candidate, credential.FindingKeyRefused, "the issuer refuses the key that still drains"), nil
+		}
+		if credential.IsClass(err, credential.ClassDenied) && w.killed(ctx, candidate.SeatID) {
+			return credential.GiveUp{Why: "the new key is dead at the issuer"}, nil
 		}
 		if err != nil {
 			return nil, err
@@ -55,6 +59,21 @@ func promote(ctx context.Context, w *work, step credential.Step) (credential.Com
 		return nil, err
 	}
 	return w.promoted(ctx, candidate)
+}
+
+// killed reports whether the issuer calls the key on a seat inactive, or its item
+// gone.
+func (w *work) killed(ctx context.Context, id credential.SeatID) bool {
+	status, err := w.issuer.Describe(ctx, id.Item)
+	if err != nil {
+		return credential.IsClass(err, credential.ClassNotFound)
+	}
+	return !status.Slot(id.Slot).Active
+}
+
+// unfit is the finding that a key cannot take over again; a new one does.
+func unfit(seat credential.Seat, kind credential.FindingKind, detail string) credential.Command {
+	return credential.Found{Finding: credential.Finding{Kind: kind, Seat: seat.SeatID, Detail: detail}}
 }
 
 // promoted ends the step. No retirement follows a first key: if it took more

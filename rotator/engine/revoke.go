@@ -22,7 +22,8 @@ func revoke(ctx context.Context, w *work, step credential.Step) (credential.Comm
 		if err := kill(); err != nil {
 			return nil, err
 		}
-		return credential.KeyInvalidated{Seat: step.Seat, How: credential.HowRevoked, Version: w.state.Vault.Version}, nil
+		w.cover(ctx, step.Seat)
+		return w.buried(step.Seat, credential.HowRevoked), nil
 	}
 	if err := w.fence(ctx); err != nil {
 		return nil, err
@@ -31,6 +32,15 @@ func revoke(ctx context.Context, w *work, step credential.Step) (credential.Comm
 		return nil, err
 	}
 	return w.buried(step.Seat, credential.HowRevoked), nil
+}
+
+// cover takes a key that died immediately out of Vault, if Vault can be reached
+// and has another one. If not, the next write does.
+func (w *work) cover(ctx context.Context, dead credential.SeatID) {
+	primary, ok := w.state.Primary()
+	if !ok || primary.SeatID == dead || w.fence(ctx) != nil || w.bury(ctx) != nil {
+		w.vault = nil // nothing is known of it
+	}
 }
 
 // expire takes a key that ended by itself out of Vault and off the seat list.

@@ -39,6 +39,9 @@ func (e *Engine) waits(w *work, step credential.Step) credential.Step {
 // urgentWait is how long an emergency waits at most after a failed attempt: it
 // goes on until it is done, without flooding the record.
 func urgentWait(attempts int) time.Duration {
-	const least, most = time.Second, 30 * time.Second
+	const least, most, many, last = time.Second, 30 * time.Second, 20, 5 * time.Minute
+	if attempts > many {
+		return last
+	}
 	return min(least<<min(attempts-1, 5), most)
 }

@@ -81,16 +81,51 @@ func (w *work) accepted(there credential.Stored) bool {
 	return v.Foreign && (there.Version == v.Accepted || (there.Version > v.Accepted && there.Revision != 0))
 }
 
-// fence writes Vault with the primary alone: every older writer now meets a
-// conflict, and nobody is given the key that is about to die. Before the first
+// fence writes Vault without the key that is about to die: every older writer now
+// meets a conflict, and nobody is given it. A key that is being made meanwhile, as
+// in an emergency, stays. Before the first
 // promotion nobody uses a key and an older writer can only be storing one: the
 // write that stores the next one goes over it, whichever comes first.
 func (w *work) fence(ctx context.Context) error {
+	if err := w.read(ctx); err != nil {
+		return err
+	}
+	if err := w.shows(*w.vault); err != nil {
+		return err
+	}
 	doc, err := w.withPrimary(ctx)
 	if err != nil || doc.Primary.Secret.Empty() {
 		return err
 	}
+	doc.Secondary = w.making(doc, *w.vault)
 	return w.put(ctx, doc)
+}
+
+// shownError: Vault shows the new key as the primary already, so its promotion
+// is appended before anything else is decided.
+type shownError struct{ credential.KeyPromoted }
+
+func (e *shownError) Error() string { return "Vault shows the new key already" }
+
+// shows looks, before a key is revoked, whether a promotion was not recorded yet:
+// a fence would take it back.
+func (w *work) shows(there credential.Stored) error {
+	candidate, ok := w.state.Candidate()
+	revoking := w.claim == nil || w.claim.Op == credential.OpRevoke
+	if !ok || !revoking || candidate.Proven.IsZero() || candidate.Fingerprint != there.Primary.Fingerprint {
+		return nil
+	}
+	return &shownError{credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: there.Version}}
+}
+
+// making is the key beside the primary, if it is the one that is being made.
+func (w *work) making(doc credential.Document, there credential.Stored) credential.Key {
+	candidate, ok := w.state.Candidate()
+	key := there.Secondary
+	if !ok || candidate.Claimed || key.Seat != candidate.SeatID || key.Mint != candidate.Mint || key.Seat == doc.Primary.Seat {
+		return credential.Key{}
+	}
+	return key
 }
 
 // put writes a document over the version that the record names, or that this
@@ -129,11 +164,17 @@ func (w *work) put(ctx context.Context, want credential.Document) error {
 		case there.Revision == want.Revision && same(there.Document, want):
 			w.vault, w.wrote = &there, there.Version
 			return nil
-		case there.Revision < want.Revision:
-			over = there.Version // an older decision that came late
-		case there.Revision == want.Revision:
+		case there.Revision == want.Revision && !w.state.Emergency():
 			w.vault = &there
 			return w.changed("it carries this revision with other content")
+		case there.Revision <= want.Revision: // an older decision that came late, or one beside the death of a leaked key
+			over = there.Version
+			if err := w.shows(there); err != nil {
+				return err
+			}
+			if want.Secondary.Secret.Empty() {
+				want.Secondary = w.making(want, there)
+			}
 		default:
 			return w.overtaken(ctx, there)
 		}

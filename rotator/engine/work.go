@@ -84,7 +84,16 @@ func (w *work) took(event credential.Event, began time.Time) {
 		opened = &f.Claim
 	case credential.Expiring, credential.Expired:
 		return // told beside the work
-	case credential.Issued, credential.Promoted:
+	case credential.Promoted:
+		if w.claim != nil && w.claim.Op == credential.OpRevoke { // found on the way to a revocation, which goes on
+			w.vault = nil
+			return
+		}
+		vault := w.vault
+		w.drop()
+		w.vault = vault
+		return
+	case credential.Issued:
 		// the content of Vault is known, so the next step need not read it
 		vault := w.vault
 		w.drop()

@@ -21,6 +21,8 @@ type audit struct {
 	promoted   map[credential.Name]time.Time // when the last promotion was appended
 	refusal    map[credential.Name]time.Time // since when Vault's primary does not work
 	shown      map[credential.Name]shown
+	killed     map[credential.Fingerprint]bool // keys that an operator had die immediately
+	hurried    map[credential.Name]time.Time   // until when a key may still settle that took over from one of those
 	heals      map[credential.Name]heal
 }
 
@@ -45,7 +47,7 @@ func newAudit(w *World) audit {
 	return audit{
 		world: w, claims: map[string]*claimed{}, named: map[credential.SeatID]string{},
 		primary: map[credential.Name]credential.SeatID{}, promoted: map[credential.Name]time.Time{}, refusal: map[credential.Name]time.Time{},
-		shown: map[credential.Name]shown{}, heals: map[credential.Name]heal{},
+		shown: map[credential.Name]shown{}, killed: map[credential.Fingerprint]bool{}, hurried: map[credential.Name]time.Time{}, heals: map[credential.Name]heal{},
 	}
 }
 
@@ -97,8 +99,17 @@ func (a *audit) event(name credential.Name, before credential.State, event crede
 	case credential.Promoted:
 		a.rotations++
 		a.primary[name], a.promoted[name] = f.Seat, time.Now()
+		if before.Killed != (credential.SeatID{}) {
+			a.hurried[name] = time.Now().Add(settle)
+		}
 		if seat, _ := before.Seat(f.Seat); seat.Proven.IsZero() || seat.Claimed {
 			a.violate("I3 %s: %s was promoted without proof or with an open revoke", name, f.Seat)
+		} else if seat.Leak != nil {
+			a.violate("I3 %s: the leaked key on %s was promoted", name, f.Seat)
+		}
+	case credential.Compromised:
+		for _, k := range f.Keys {
+			a.killed[k.Fingerprint] = a.killed[k.Fingerprint] || (f.Leak.Immediately && k.Fingerprint != "")
 		}
 	case credential.Invalidated:
 		if live, ok := a.world.portal.live(name)[f.Seat]; ok && live.by == "" && !a.world.outside && live.expires.After(a.world.portal.Now().Add(3*time.Minute)) { // its clock may be set back by two
@@ -110,15 +121,25 @@ func (a *audit) event(name credential.Name, before credential.State, event crede
 
 // opened looks at a claim.
 func (a *audit) opened(name credential.Name, before credential.State, event credential.Event, c credential.Claim) {
-	if seat, ok := before.Seat(c.Seat); ok && seat.Role == credential.RolePrimary {
+	seat, ok := before.Seat(c.Seat)
+	leak := credential.Leak{}
+	if ok && seat.Leak != nil && c.Op == credential.OpRevoke {
+		leak = *seat.Leak
+	}
+	if ok && seat.Role == credential.RolePrimary && !leak.Immediately {
 		a.violate("I2 %s: a claim to %s on the primary %s", name, c.Op, c.Seat)
 	}
-	if fingerprint := a.named[c.Seat]; before.Held(time.Now().Add(10*time.Second)) && c.Op != credential.OpCreateItem && fingerprint != "" {
+	at := time.Now().Add(10 * time.Second)
+	if seat.Leak != nil { // an emergency goes on though clocks differ, so the portal's may end a hold for it
+		at = latest(at, at.Add(a.world.portalOffset))
+	}
+	if fingerprint := a.named[c.Seat]; before.Held(at) && c.Op != credential.OpCreateItem && fingerprint != "" && !leak.OverrideHold {
 		a.violate("I7 %s: a claim to %s on %s, which holds %s, under a hold", name, c.Op, c.Seat, fingerprint)
 	}
 	for _, other := range a.claims {
 		if other.name == name && other.Seat.Item == c.Seat.Item && other.Seat.Slot == c.Seat.Slot && !closed(before, other.ID, c) {
-			if over := other.at.Add(2 * window); time.Now().Before(over) {
+			beside := leak.Immediately && other.Op == credential.OpRevoke // both kill the same key
+			if over := other.at.Add(2 * window); time.Now().Before(over) && !beside {
 				a.violate("I4 %s: a claim to %s on %s while that of %s runs until %v", name, c.Op, c.Seat, other.Daemon, over.Sub(a.world.began))
 			}
 		}
@@ -180,18 +201,19 @@ func (w *World) destroys(d *daemon, name credential.Name, what string, seat cred
 	}
 	claim.used = true
 	state := w.record.State(name)
-	primary, ok := state.Primary()
-	if ok && primary.SeatID == seat {
+	s, listed := state.Seat(seat)
+	wanted := a.killed[w.store.Latest(name).Primary.Fingerprint] || (op == credential.OpRevoke && listed && s.Leak != nil && s.Leak.Immediately)
+	if listed && s.Role == credential.RolePrimary && !wanted {
 		a.violate("I2 %s: %s on %s, which is the primary", name, what, seat)
 	}
 	stored := w.store.Latest(name)
-	if stored.Primary.Seat == seat && !stored.Primary.Secret.Empty() {
+	if stored.Primary.Seat == seat && !stored.Primary.Secret.Empty() && !wanted {
 		a.violate("I1 %s: %s on %s, which Vault shows as the primary", name, what, seat)
 	}
 	if live, alive := w.portal.live(name)[seat]; alive && live.by != "" && !claim.Fence { // with one, it may be an earlier mint of ours
 		a.violate("%s: %s on %s kills a stranger's key", name, what, seat)
 	}
-	if s, listed := state.Seat(seat); op == credential.OpRevoke && listed && s.Role == credential.RoleDraining {
+	if op == credential.OpRevoke && listed && s.Role == credential.RoleDraining && s.Leak == nil {
 		if since := time.Since(a.shown[name].at); since < drain-10*time.Second && w.clocksRight(a.shown[name].at) {
 			a.violate("I3 %s: the old key on %s dies %v after Vault shows the new one, before the drain is over", name, seat, since)
 		}
@@ -215,7 +237,7 @@ func (a *audit) instant() {
 		if key := stored.Primary.Fingerprint; key != a.shown[name].key {
 			a.shown[name] = shown{key, time.Now()}
 		}
-		if _, ok := a.primary[name]; !ok || a.world.portal.Accepts(stored.Primary.Secret) {
+		if _, ok := a.primary[name]; !ok || a.excused(name, stored) || a.world.portal.Accepts(stored.Primary.Secret) {
 			delete(a.refusal, name)
 			continue
 		}
@@ -227,6 +249,12 @@ func (a *audit) instant() {
 			a.violate("I1 %s: Vault's primary (version %d, mint %d on %s) does not work", name, stored.Version, stored.Primary.Mint, stored.Primary.Seat)
 		}
 	}
+}
+
+// excused reports whether an operator put up with applications having no key.
+func (a *audit) excused(name credential.Name, stored credential.Stored) bool {
+	return a.killed[stored.Primary.Fingerprint] || time.Now().Before(a.hurried[name]) ||
+		a.world.record.State(name).Killed != (credential.SeatID{})
 }
 
 // healing checks the bounds of a heal while a primary does not work.
@@ -267,6 +295,8 @@ func (a *audit) end() {
 		case !ok:
 			a.violate("end %s: no primary; status %q, rotation %+v, failure %+v, drift %+v", name, state.Status, state.Rotation, state.Failure, state.Drift)
 			continue
+		case state.Emergency() && !w.portal.gone(state.Leaked()):
+			a.violate("end %s: leaked keys live: %+v; failure %+v", name, state.Leaked(), state.Failure)
 		case !w.portal.Accepts(stored.Primary.Secret):
 			a.violate("end %s: Vault's primary does not work; drift %+v, failure %+v", name, state.Drift, state.Failure)
 		case stored.Primary.Fingerprint != primary.Fingerprint:
@@ -307,6 +337,8 @@ func detail(f credential.Fact) string {
 		return fmt.Sprintf("(%s)", f.Seat)
 	case credential.Invalidated:
 		return fmt.Sprintf("(%s %s)", f.Seat, f.How)
+	case credential.Compromised:
+		return fmt.Sprintf("(%d keys, immediately: %v, over a hold: %v)", len(f.Keys), f.Leak.Immediately, f.Leak.OverrideHold)
 	case credential.Drifted:
 		return fmt.Sprintf("(%s on %s: %s)", f.Finding.Kind, f.Finding.Seat, f.Finding.Detail)
 	}

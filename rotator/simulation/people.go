@@ -66,18 +66,20 @@ func (w *World) person() {
 		w.register(name)
 		return
 	}
-	switch n := w.rng.IntN(10); {
+	switch n := w.rng.IntN(12); {
+	case n >= 10:
+		w.leak(name)
 	case n < 3:
 		id := w.unique("request")
 		w.command(name, credential.RequestRotation{ID: id, Actor: "ann", Now: w.chance(0.5)})
 	case n < 5:
-		hold := credential.PutHold{Actor: "ann", Reason: "audit"}
+		hold := credential.PutHold{Actor: "ann", Reason: "audit", Freeze: w.chance(0.2)}
 		if w.chance(0.7) {
 			hold.Until = time.Now().Add(w.between(0, 20*time.Minute))
 		}
 		w.command(name, hold)
 	case n < 6:
-		w.command(name, credential.Release{Actor: "ann"})
+		w.command(name, credential.Release{Actor: "ann", Freeze: w.chance(0.2)})
 	case n < 8:
 		w.command(name, credential.Register{Spec: w.spec(name, w.rng.IntN(3)), Actor: "ann"})
 	case n < 9:
@@ -87,10 +89,23 @@ func (w *World) person() {
 	}
 }
 
+// leak is an operator who says that keys are in wrong hands.
+func (w *World) leak(name credential.Name) {
+	keys := []string{credential.KeyPrimary, credential.KeySecondary, credential.KeyAll}
+	w.meet("leaked key", nil)
+	w.command(name, credential.Compromise{
+		Actor: "ann", Reason: "in a log", Request: w.unique("leak"), Key: keys[w.rng.IntN(len(keys))],
+		Immediately: w.chance(0.4), OverrideHold: w.chance(0.5),
+	})
+}
+
 // stranger generates a key by hand in the slot that keyturn does not use.
 func (w *World) stranger(name credential.Name, state credential.State) {
 	primary, ok := state.Primary()
 	if !ok || state.Rotation != nil {
+		return
+	}
+	if _, listed := state.Seat(primary.Sibling()); listed { // a leaked key of ours lives there
 		return
 	}
 	w.portal.mu.Lock()
@@ -190,7 +205,7 @@ func (w *World) letGo(name credential.Name) {
 		w.happen()
 		d = w.daemons[d.number-1]
 	}
-	commands := []credential.Command{credential.Register{Spec: w.spec(name, 0), Actor: "ann"}, credential.Release{Actor: "ann"}}
+	commands := []credential.Command{credential.Register{Spec: w.spec(name, 0), Actor: "ann"}, credential.Release{Actor: "ann"}, credential.Release{Actor: "ann", Freeze: true}}
 	ctx := as("operator")
 	go func() {
 		defer func() { _ = recover() }()

@@ -211,3 +211,16 @@ func (p *Portal) Changes() int {
 	defer p.mu.Unlock()
 	return p.changes
 }
+
+// gone reports whether the items of all seats were deleted by hand: nobody can
+// say whether their keys are dead.
+func (p *Portal) gone(seats []credential.Seat) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, seat := range seats {
+		if it := p.items[seat.Item]; it == nil || !it.deleted {
+			return false
+		}
+	}
+	return len(seats) > 0
+}
