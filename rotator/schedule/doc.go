@@ -13,9 +13,13 @@
 // comes while a credential runs is kept and leads to another pass; wake-ups may
 // merge, none is lost.
 //
+// An emergency, which is a leaked key that still lives, goes before all that is
+// planned. Planned work leaves a quarter of the lane to emergencies, and these
+// may take all of it. They wait for no budget of retries and no ramp.
+//
 // What fails how. A pass that fails, which means that the record could not be
 // read or written or that the pass panicked, is tried again after a growing delay
-// of at most half a minute. Attempts that failed at the issuer are bounded by the
+// of at most half a minute, an emergency's within a second. Attempts that failed at the issuer are bounded by the
 // lane's budget of retries, unless the key's end is near. Those that got no answer
 // are looked at as soon as the issuer answers anybody; after an outage they go out
 // by one worker at first, and twice as many with each answer. A clock that jumps,

@@ -18,8 +18,9 @@ import (
 type lane struct {
 	name    string
 	workers int
+	planned int // how many of them run a pass that is no emergency's
 	limit   int // of the workers
-	open    int // how many of them may work; below the limit just after an outage
+	open    int // how many planned passes may run; below the limit just after an outage
 	queue   urgent
 	budget  *budget
 	silent  map[*item]struct{} // those whose last attempt got no answer
@@ -33,10 +34,25 @@ type Load struct {
 	Silent int
 }
 
-// room is how many workers a lane may have now. An emergency's reserved share
-// belongs here: a worker more than the limit for a queue of their own, which no
-// budget and no ramp holds up.
-func (l *lane) room() int { return min(l.limit, l.open) }
+// reserve is the part of a lane that planned work never takes, so that an
+// emergency begins at once: a quarter, at least one.
+func (l *lane) reserve() int { return max(1, l.limit/4) }
+
+// plannable is how many planned passes may run now. One always may, so that a
+// lane of one has its reserve on top.
+func (l *lane) plannable() int { return min(max(1, l.limit-l.reserve()), l.open) }
+
+// room is how many passes may run.
+func (l *lane) room() int { return max(l.limit, 1+l.reserve()) }
+
+// admits reports whether the first in the queue may run beside so many workers.
+// Neither the ramp after an outage nor planned work holds an emergency up.
+func (l *lane) admits(workers int) bool {
+	if len(l.queue) == 0 || workers >= l.room() {
+		return false
+	}
+	return l.queue[0].wake.Emergency || l.planned < l.plannable()
+}
 
 func (s *Scheduler) lane(name string) *lane {
 	l, ok := s.lanes[name]
@@ -56,8 +72,8 @@ func limitOf(limit int) int {
 	return limit
 }
 
-// Limit changes how many passes of a lane may run at a time; 0 = 8. Those that
-// run are not stopped.
+// Limit changes how many passes of a lane may run at a time, the reserve for
+// emergencies among them; 0 = 8. Those that run are not stopped.
 func (s *Scheduler) Limit(laneName string, limit int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +114,7 @@ func (s *Scheduler) Answered(laneName string) {
 
 // hire starts a worker if the lane may have another one. The lock is held.
 func (s *Scheduler) hire(l *lane) {
-	if s.pass == nil || l.workers >= l.room() {
+	if s.pass == nil || !l.admits(l.workers) {
 		return
 	}
 	l.workers++
@@ -109,14 +125,14 @@ func (s *Scheduler) hire(l *lane) {
 // hireAll starts workers for what is queued.
 func (s *Scheduler) hireAll(l *lane) {
 	for range len(l.queue) {
-		if l.workers >= l.room() {
+		if !l.admits(l.workers) {
 			return
 		}
 		s.hire(l)
 	}
 }
 
-// serve runs passes until the lane's queue is empty.
+// serve runs passes until the lane admits no other.
 func (s *Scheduler) serve(ctx context.Context, l *lane) {
 	defer s.work.Done()
 	s.mu.Lock()
@@ -127,7 +143,11 @@ func (s *Scheduler) serve(ctx context.Context, l *lane) {
 			l.workers--
 			return
 		}
-		inspect := it.inspect
+		inspect, planned := it.inspect, 1
+		if it.wake.Emergency {
+			planned = 0
+		}
+		l.planned += planned
 		it.running, it.asked, it.inspect = true, false, false
 		s.mu.Unlock()
 
@@ -135,6 +155,7 @@ func (s *Scheduler) serve(ctx context.Context, l *lane) {
 
 		s.mu.Lock()
 		it.running = false
+		l.planned -= planned
 		if err != nil {
 			wake = s.retry(ctx, it, err)
 			it.inspect = it.inspect || inspect
@@ -161,10 +182,13 @@ func (s *Scheduler) serve(ctx context.Context, l *lane) {
 // next takes the most urgent item that the budget lets go, and tells whether it
 // is taken off the budget. The lock is held.
 func (s *Scheduler) next(l *lane) (it *item, retry bool) {
-	for s.pass != nil && len(l.queue) > 0 && l.workers <= l.room() {
+	for s.pass != nil && l.admits(l.workers-1) {
 		it := heap.Pop(&l.queue).(*item)
 		it.queued = false
 		now := s.config.Now()
+		if it.wake.Emergency {
+			return it, false
+		}
 		if it.asked || !it.wake.Retry || it.wake.Pressing {
 			l.budget.earn()
 			return it, false
@@ -196,6 +220,9 @@ func (p *panicError) Error() string { return "the pass panicked: " + p.value }
 func (s *Scheduler) retry(ctx context.Context, it *item, err error) Wake {
 	it.failures++
 	delay := min(250*time.Millisecond<<min(it.failures, 10), maxRetry)
+	if it.wake.Emergency {
+		delay = min(delay, urgentRetry)
+	}
 	var panicked *panicError
 	switch {
 	case errors.As(err, &panicked):
@@ -282,12 +309,16 @@ func (f *failing) clear(c Config) {
 	}
 }
 
-// urgent is a heap of items: what is this daemon's turn first, then by urgency.
-// What others were to begin first comes last, or all would meet at its head.
+// urgent is a heap of items: emergencies first, of those and of the rest what is
+// this daemon's turn, and then by urgency. What others were to begin first comes
+// later, or all would meet at its head.
 type urgent []*item
 
 func (h urgent) Len() int { return len(h) }
 func (h urgent) Less(i, j int) bool {
+	if h[i].wake.Emergency != h[j].wake.Emergency {
+		return h[i].wake.Emergency
+	}
 	if h[i].deferred != h[j].deferred {
 		return h[j].deferred
 	}

@@ -27,6 +27,9 @@ type Wake struct {
 	// bounds those. Pressing is true when the key's end is near: no budget holds
 	// it up.
 	Retry, Pressing bool
+	// Emergency is true while a leaked key lives: it goes before everything else
+	// in its lane, has a reserved share of it, and waits for no budget and no ramp.
+	Emergency bool
 	// Mine is true while this process has something in hand that the record does
 	// not name: what others say of the credential does not put it off.
 	Mine bool
@@ -51,7 +54,9 @@ type Config struct {
 	// Pass looks at one credential. Inspect asks it to compare the issuer's
 	// word with the record first.
 	Pass func(ctx context.Context, name credential.Name, inspect bool) (Wake, error)
-	// Lanes: issuer → how many passes may run at a time; 0 or missing = 8.
+	// Lanes: issuer → how many passes may run at a time; 0 or missing = 8. A
+	// quarter of them, at least one, is kept for emergencies; a lane of one has
+	// one more for those.
 	Lanes map[string]int
 	// Defer says how long after its time this daemon leaves a credential to
 	// others; nil = not at all. It is asked when the time has come, with the lock
@@ -79,6 +84,8 @@ const (
 	// slept is noticed at once: timers stand still while a machine sleeps.
 	maxSleep = time.Second
 	maxRetry = 30 * time.Second
+	// urgentRetry is maxRetry for an emergency.
+	urgentRetry = time.Second
 	// jump is how far the clock must be off after a sleep to have jumped.
 	jump = 5 * time.Second
 )
@@ -217,6 +224,7 @@ func (s *Scheduler) set(it *item, w Wake) {
 	case it.queued:
 		if it.asked || (!w.At.IsZero() && !w.At.After(now)) {
 			heap.Fix(&it.lane.queue, it.index)
+			s.hire(it.lane) // it may have become an emergency
 			return
 		}
 		heap.Remove(&it.lane.queue, it.index) // somebody else was first
