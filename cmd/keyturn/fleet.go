@@ -94,6 +94,13 @@ func turnOf(s credential.State, next credential.Step, by string, now time.Time) 
 	return t
 }
 
+// hurried is the turn of an emergency: any daemon may begin, and leaves the one
+// before it just enough time to be first, or all would race for each of many.
+func hurried(t schedule.Turn) schedule.Turn {
+	t.Delay, t.Patience = shortestDelay, 0
+	return t
+}
+
 // pressing reports whether the primary's end is near.
 func pressing(s credential.State, now time.Time) bool {
 	primary, ok := s.Primary()

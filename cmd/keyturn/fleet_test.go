@@ -281,4 +281,10 @@ func TestHowLongOthersAreWaitedFor(t *testing.T) {
 	if got := fmt.Sprint(waits(turn)); got != "map[0s:1 10s:1 20s:1]" {
 		t.Errorf("its daemon is dead: %s", got)
 	}
+	for _, holder := range []string{"", "d-b", "d-dead"} {
+		turn.Holder = holder
+		if got := fmt.Sprint(waits(hurried(turn))); got != "map[0s:1 250ms:1 500ms:1]" {
+			t.Errorf("an emergency, with holder %q: %s", holder, got)
+		}
+	}
 }

@@ -3,14 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
 	"go.uber.org/zap"
-	"golang.org/x/time/rate"
 
 	"github.com/keyturn/keyturn/rotator/arcgis"
 	"github.com/keyturn/keyturn/rotator/credential"
@@ -91,24 +87,23 @@ func (l *lane) Run(ctx context.Context) error {
 			case <-time.After(askAgain):
 			}
 			asking, cancel := context.WithTimeout(context.WithValue(ctx, pastBreaker{}, true), min(patience, l.timeout))
-			_, _ = through(asking, l, "ask whether it is back", l.Whoami) // the breaker heard the answer
+			_, _ = heard(asking, l, l.Whoami) // the breaker heard the answer
 			cancel()
 			patience = min(2*patience, l.timeout)
 		}
 	}
 }
 
-// pastBreaker marks a context whose calls an open breaker lets through.
-// Emergencies, which no breaker holds up, would carry it too.
+// pastBreaker marks the context of a call that an open breaker does not hold up.
 type pastBreaker struct{}
 
-// starved marks a call that the rate limit left no turn.
-type starved struct{ yes atomic.Bool }
-
-type starvedKey struct{}
-
-// errRate: the wait for the rate limit would have outlived the call.
-var errRate = errors.New("the rate limit leaves no turn before the deadline; nothing was sent")
+// urgent reports whether a call belongs to an emergency, or asks whether the
+// issuer is back: no breaker holds it up, and it takes the next turn that the
+// rate limit has.
+func urgent(ctx context.Context) bool {
+	past, _ := ctx.Value(pastBreaker{}).(bool)
+	return past
+}
 
 // errAway: the breaker is open.
 var errAway = errors.New("it has not answered lately, so nothing was sent")
@@ -120,31 +115,27 @@ func (l *lane) away(op string) error {
 	}
 }
 
-// through makes a call of the issuer.
+// through makes a call of the issuer. An emergency's goes past an open breaker,
+// which does not hear of it: the breaker has one question at a time, and a call
+// can hang in it for as long as its claim.
 func through[T any](ctx context.Context, l *lane, op string, call func(context.Context) (T, error)) (T, error) {
-	var none T
-	if past, _ := ctx.Value(pastBreaker{}).(bool); !past && l.breaker.State() != gobreaker.StateClosed {
-		return none, l.away(op)
-	}
-	result, err := l.breaker.Execute(func() (any, error) {
-		wait := &starved{}
-		value, err := call(context.WithValue(ctx, starvedKey{}, wait))
-		var fault *credential.Fault
-		if wait.yes.Load() && errors.As(err, &fault) && fault.Class == credential.ClassRetryable && fault.Silent {
-			err = &credential.Fault{
-				Class: credential.ClassRetryable, System: fault.System, Op: fault.Op, Err: errRate,
-				Hint: "raise the issuer's rate_limit, or spread the work: it is tried again by itself",
-			}
+	if l.breaker.State() == gobreaker.StateClosed {
+		value, err := heard(ctx, l, call)
+		if !errors.Is(err, gobreaker.ErrOpenState) && !errors.Is(err, gobreaker.ErrTooManyRequests) {
+			return value, err
 		}
-		return value, err
-	})
-	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		return none, l.away(op)
 	}
-	value, ok := result.(T)
-	if !ok {
-		value = none
+	if urgent(ctx) {
+		return limited(ctx, call)
 	}
+	var none T
+	return none, l.away(op)
+}
+
+// heard makes a call and lets the breaker hear how it went.
+func heard[T any](ctx context.Context, l *lane, call func(context.Context) (T, error)) (T, error) {
+	result, err := l.breaker.Execute(func() (any, error) { return limited(ctx, call) })
+	value, _ := result.(T)
 	return value, err
 }
 
@@ -177,38 +168,4 @@ func (l *lane) Revoke(ctx context.Context, seat credential.SeatID) error {
 // Expiring implements schedule.Lister.
 func (l *lane) Expiring(ctx context.Context, until time.Time) ([]credential.ExpiringKey, error) {
 	return through(ctx, l, "list the keys that expire", func(ctx context.Context) ([]credential.ExpiringKey, error) { return l.Portal.Expiring(ctx, until) })
-}
-
-// limiter spaces calls out.
-type limiter struct {
-	http.RoundTripper
-	rate *rate.Limiter
-}
-
-// newLimiter limits a transport to so many calls a second.
-func newLimiter(transport http.RoundTripper, perSecond float64) *limiter {
-	l := &limiter{transport, rate.NewLimiter(0, 1)}
-	l.set(perSecond)
-	return l
-}
-
-// set changes the limit; what waits already keeps its turn.
-func (l *limiter) set(perSecond float64) {
-	l.rate.SetLimit(rate.Limit(perSecond))
-	l.rate.SetBurst(max(1, int(perSecond)))
-}
-
-// RoundTrip implements http.RoundTripper.
-func (l *limiter) RoundTrip(request *http.Request) (*http.Response, error) {
-	if err := l.rate.Wait(request.Context()); err != nil {
-		if request.Body != nil {
-			_ = request.Body.Close()
-		}
-		if wait, ok := request.Context().Value(starvedKey{}).(*starved); ok && !errors.Is(err, context.Canceled) {
-			wait.yes.Store(true)
-		}
-		// nothing was sent: for the client as if nobody had answered the dial
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
-	}
-	return l.RoundTripper.RoundTrip(request)
 }

@@ -26,8 +26,9 @@ type gate struct {
 
 	mu     sync.Mutex
 	shut   bool
-	paths  []string // of the calls that came
-	turned []bool   // what the lane told of the issuer: up or not
+	stuck  chan struct{} // what is asked of an item hangs until it is closed; nil = nothing does
+	paths  []string      // of the calls that came
+	turned []bool        // what the lane told of the issuer: up or not
 }
 
 // openGate is a lane before such a portal.
@@ -37,10 +38,17 @@ func openGate(t *testing.T, perSecond float64) *gate {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.mu.Lock()
 		g.paths = append(g.paths, r.URL.Path)
-		shut := g.shut
+		shut, stuck := g.shut, g.stuck
 		g.mu.Unlock()
 		if shut {
 			panic(http.ErrAbortHandler) // the connection is cut
+		}
+		if stuck != nil && strings.Contains(r.URL.Path, "/content/") {
+			_, _ = io.Copy(io.Discard, r.Body) // so that the end of the request is noticed
+			select {
+			case <-stuck:
+			case <-r.Context().Done():
+			}
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprint(w, `{"error":{"code":403,"message":"no","details":[]}}`)
@@ -143,6 +151,54 @@ func TestASilentIssuerIsSpared(t *testing.T) {
 	eventually(t, "it is known that it is back", func() bool { _, turned := g.seen(); return turned == "[false true]" })
 	if _, err := g.lane.Describe(t.Context(), "item"); credential.ClassOf(err) != credential.ClassDenied {
 		t.Errorf("a call after that: %v", err)
+	}
+}
+
+// TestAnEmergencyGoesPastAnOpenBreaker: it is sent at once, its answer is told,
+// and while it hangs the breaker is free to ask whether the issuer is back.
+func TestAnEmergencyGoesPastAnOpenBreaker(t *testing.T) {
+	t.Parallel()
+	g := openGate(t, 0)
+	g.set(true)
+	for range tripAfter {
+		_, _ = g.lane.Describe(t.Context(), "item")
+	}
+	emergency := context.WithValue(t.Context(), pastBreaker{}, true)
+	g.set(true) // forget what came
+	if _, err := g.lane.Describe(emergency, "item"); !faultOf(t, err).Silent || errors.Is(err, errAway) {
+		t.Errorf("an emergency's call of a silent issuer: %v", err)
+	}
+	if paths, _ := g.seen(); len(paths) == 0 {
+		t.Error("it was not sent")
+	}
+	g.set(false)
+	for range 10 { // whatever the breaker thinks
+		if _, err := g.lane.Describe(emergency, "item"); credential.ClassOf(err) != credential.ClassDenied {
+			t.Errorf("the issuer's no is told as %v", err)
+		}
+	}
+	if _, err := g.lane.Describe(t.Context(), "item"); !errors.Is(err, errAway) {
+		t.Errorf("meanwhile a planned call ends with %v", err)
+	}
+	eventually(t, "the breaker is half open", func() bool { return g.lane.breaker.State() == gobreaker.StateHalfOpen })
+	stuck := make(chan struct{})
+	g.mu.Lock()
+	g.stuck = stuck
+	g.mu.Unlock()
+	hung := make(chan error, 1)
+	go func() { _, err := g.lane.Describe(emergency, "item"); hung <- err }()
+	eventually(t, "an emergency's call hangs", func() bool {
+		paths, _ := g.seen()
+		return slices.ContainsFunc(paths, func(p string) bool { return strings.Contains(p, "/content/") })
+	})
+	g.run(t)
+	eventually(t, "it is known that it is back", func() bool { _, turned := g.seen(); return turned == "[false true]" })
+	if len(hung) != 0 {
+		t.Error("the call that was to hang has ended")
+	}
+	close(stuck)
+	if err := <-hung; credential.ClassOf(err) != credential.ClassDenied {
+		t.Errorf("the call that hung ends with %v", err)
 	}
 }
 
