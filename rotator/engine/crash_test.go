@@ -25,13 +25,15 @@ type route struct {
 	generation uint64 // at its end
 	begin      credential.Command
 	// drain is how long an application may hold on to a key: none to a leaked one.
-	drain time.Duration
+	drain   time.Duration
+	expires bool // only its end: the old key drains, and ends by itself
 }
 
 func routes() []route {
 	return []route{
 		{name: "first-key", generation: 1, drain: drain},
 		{name: "rotation", generation: 2, drain: drain, begin: credential.RequestRotation{ID: "r", Actor: "test", Now: true}},
+		{name: "expiry", generation: 2, drain: drain, expires: true, begin: credential.RequestRotation{ID: "r", Actor: "test", Now: true}},
 		{name: "leaked", generation: 2, begin: credential.Compromise{Actor: "test", Reason: "a test", Key: credential.KeyPrimary}},
 		{name: "killed", generation: 2, begin: credential.Compromise{Actor: "test", Reason: "a test", Key: credential.KeyPrimary, Immediately: true}},
 	}
@@ -46,12 +48,25 @@ func (r route) killing() bool {
 // prepare registers a credential and takes it to where the route begins.
 func (w *world) prepare(ctx context.Context, t testing.TB, r route, name credential.Name) {
 	t.Helper()
-	w.register(t, name, w.policy(t, lifetime, lead, drain))
+	policy := w.policy(t, lifetime, lead, drain)
+	if r.expires {
+		w.register(t, name, w.policy(t, 6*time.Second, 3*time.Second, drain))
+	} else {
+		w.register(t, name, policy)
+	}
 	if r.begin == nil {
 		return
 	}
-	must(t, drive(ctx, w.engine(t, w.ports(t), engine.Hooks{}), name, ended(1)))
+	e := w.engine(t, w.ports(t), engine.Hooks{})
+	must(t, drive(ctx, e, name, ended(1)))
+	if r.expires {
+		w.register(t, name, policy)
+		w.command(t, name, credential.PutHold{Actor: "test", Reason: "so that nobody revokes the old key"})
+	}
 	w.command(t, name, r.begin)
+	if r.expires {
+		must(t, drive(ctx, e, name, func(r engine.Result) bool { return r.State.Generation == 2 && held(r) }))
+	}
 }
 
 // tap puts a tap before the ports.
