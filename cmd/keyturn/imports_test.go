@@ -19,12 +19,13 @@ func TestImportsPointInward(t *testing.T) {
 	}{
 		{"rotator/credential", nil},
 		{"rotator/arcgis/emulator", []string{"rotator/arcgis/emulator"}},
-		{"rotator/arcgis", []string{"rotator/credential", "rotator/arcgis"}},
+		{"rotator/arcgis", []string{"rotator/credential", "rotator/together", "rotator/arcgis"}},
 		{"rotator/schedule", []string{"rotator/credential", "rotator/logkey"}},
 		{"rotator/peers", []string{"rotator/credential", "rotator/logkey"}},
 		{"rotator/control", []string{"rotator/credential", "rotator/logkey"}},
 		{"rotator/recovery", []string{"rotator/credential"}},
-		{"rotator/engine", []string{"rotator/credential", "rotator/logkey"}},
+		{"rotator/engine", []string{"rotator/credential", "rotator/logkey", "rotator/together"}},
+		{"rotator/together", nil},
 		{"publisher", []string{"rotator/credential", "publisher"}},
 		{"vault", []string{"rotator/credential", "vault"}},
 	}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/together"
 )
 
 var errNoSecret = errors.New("the portal hides the client secret")
@@ -41,10 +41,10 @@ func (p *Portal) describe(ctx context.Context, item string) (description, error)
 	owner := p.ownerOf(item)
 	var seen description
 	var itemErr, appErr error
-	var both sync.WaitGroup
-	both.Go(func() { seen.app, appErr = p.registration(ctx, owner, item) })
-	seen.item, seen.clock, itemErr = p.details(ctx, item)
-	both.Wait()
+	together.Do(
+		func() { seen.item, seen.clock, itemErr = p.details(ctx, item) },
+		func() { seen.app, appErr = p.registration(ctx, owner, item) },
+	)
 	if itemErr != nil {
 		absent := credential.IsClass(itemErr, credential.ClassNotFound)
 		switch {

@@ -44,12 +44,13 @@ type login struct {
 }
 
 // flight is a login that everybody who needs one waits for. The other fields
-// are set when done is closed.
+// are set when done is closed. A panic is that of all who wait.
 type flight struct {
-	done   chan struct{}
-	token  credential.Secret
-	number int
-	err    error
+	done     chan struct{}
+	token    credential.Secret
+	number   int
+	err      error
+	panicked any
 }
 
 // manage makes a call as the manager. A token that is not accepted is renewed
@@ -115,6 +116,9 @@ func (p *Portal) token(ctx context.Context, r request, rejected int) (credential
 	l.mu.Unlock()
 	select {
 	case <-f.done:
+		if f.panicked != nil {
+			panic(f.panicked)
+		}
 		return f.token, f.number, f.err
 	case <-ctx.Done():
 		return credential.Secret{}, 0, p.lost(r, ctx.Err(), false)
@@ -123,11 +127,16 @@ func (p *Portal) token(ctx context.Context, r request, rejected int) (credential
 
 // fly logs in for everybody who waits.
 func (p *Portal) fly(ctx context.Context, f *flight, rejected int) {
-	token, expires, err := p.renew(ctx, rejected)
+	var token credential.Secret
+	var expires time.Time
+	func() {
+		defer func() { f.panicked = recover() }()
+		token, expires, f.err = p.renew(ctx, rejected)
+	}()
 	l := &p.login
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if f.err = err; err == nil {
+	if f.err == nil && f.panicked == nil {
 		l.token, l.expires = token, expires
 		l.number++
 		f.token, f.number = token, l.number

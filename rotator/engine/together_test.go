@@ -18,20 +18,3 @@ func TestTogetherWaitsForBothAndTakesTheFirstError(t *testing.T) {
 		t.Errorf("got %v, want the second", err)
 	}
 }
-
-// A panic of either ends the caller, after the other has ended.
-func TestTogetherPassesAPanicOn(t *testing.T) {
-	for what, pair := range map[string][2]func() error{
-		"first":  {func() error { panic("first") }, func() error { return nil }},
-		"second": {func() error { return nil }, func() error { panic("second") }},
-	} {
-		func() {
-			defer func() {
-				if got := recover(); got != what {
-					t.Errorf("recovered %v, want %s", got, what)
-				}
-			}()
-			_ = together(pair[0], pair[1])
-		}()
-	}
-}
