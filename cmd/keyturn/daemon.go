@@ -214,17 +214,7 @@ func (d *daemon) watchIssuers(ctx context.Context) error {
 	warned := map[string]time.Time{}
 	asked := time.Time{}
 	return every(ctx, healthEvery, func() {
-		for name, portal := range d.issuers {
-			if skew, _, ok := portal.Skew(); ok {
-				d.metrics.skew.WithLabelValues(name).Set(skew.Seconds())
-				bound := d.settings.Load().Issuers[name].MaxClockSkew.Value
-				if skew.Abs() > bound && wallClock().Sub(warned[name+"/clock"]) > time.Minute {
-					warned[name+"/clock"] = wallClock()
-					d.logger.Error("this clock and the issuer's differ too much; no old key is invalidated until they agree",
-						zap.String(logkey.Issuer, name), zap.Duration(logkey.Skew, skew), zap.Duration(logkey.Bound, bound))
-				}
-			}
-		}
+		d.compareClocks(wallClock(), warned)
 		if wallClock().Sub(asked) < time.Hour {
 			return
 		}
@@ -241,6 +231,25 @@ func (d *daemon) watchIssuers(ctx context.Context) error {
 			}
 		}
 	})
+}
+
+// compareClocks tells how far our clock and the issuers' differ at an instant of
+// ours. Warned is issuer → when that was last an error.
+func (d *daemon) compareClocks(now time.Time, warned map[string]time.Time) {
+	for name, portal := range d.issuers {
+		skew, answered, ok := portal.Skew()
+		if !ok {
+			continue
+		}
+		skew = credential.SkewAt(now, skew, answered)
+		d.metrics.skew.WithLabelValues(name).Set(skew.Seconds())
+		bound := d.settings.Load().Issuers[name].MaxClockSkew.Value
+		if skew.Abs() > bound && now.Sub(warned[name]) > time.Minute {
+			warned[name] = now
+			d.logger.Error("this clock and the issuer's differ too much; no old key is invalidated until they agree",
+				zap.String(logkey.Issuer, name), zap.Duration(logkey.Skew, skew), zap.Duration(logkey.Bound, bound))
+		}
+	}
 }
 
 // every calls f now and then until ctx ends.

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -52,6 +53,16 @@ func TestLesson05TheDifferenceOfTheClocksIsAMetricAndBeyondTheBoundAnAlert(t *te
 		}
 		if told := logs.FilterMessageSnippet("clock").Len() == 1; told != alert {
 			t.Errorf("clock %v off: told %v, want %v", off, told, alert)
+		}
+		now := time.Now() // our wall clock is set, and the issuer has said nothing since
+		*(*uint64)(unsafe.Pointer(&now)) += uint64(year/time.Second) << 30
+		logs.TakeAll()
+		d.compareClocks(now, map[string]time.Time{})
+		if got := gauge(t, d.metrics.registry, "keyturn_issuer_clock_skew_seconds"); got-(off-year).Seconds() > 2 || got-(off-year).Seconds() < -2 {
+			t.Errorf("clock %v off, and ours set a year ahead: the metric says %v s", off, got)
+		}
+		if told := logs.FilterMessageSnippet("clock").Len() == 1; told == (off == year) {
+			t.Errorf("clock %v off, and ours set a year ahead: told %v", off, told)
 		}
 		portal.Close()
 		server.Close()

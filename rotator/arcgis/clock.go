@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
 )
 
 // clock is what the answers' Date headers say.
@@ -13,8 +15,9 @@ type clock struct {
 	answered time.Time
 }
 
-// Skew is the portal's clock less ours by its last answer, and when that came;
-// ok is false before the first answer. A Date header has whole seconds and was
+// Skew is the portal's clock less ours by its last answer, and when that came,
+// from which credential.SkewAt tells what it is now; ok is false before the first
+// answer. A Date header has whole seconds and was
 // written at an unknown moment of the call, so a difference that can be
 // explained by either is none.
 func (p *Portal) Skew() (skew time.Duration, answered time.Time, ok bool) {
@@ -48,6 +51,9 @@ func (c *clock) note(header http.Header, sent, now time.Time) (issuer time.Time)
 
 // issuerNow guesses the portal's time now.
 func (p *Portal) issuerNow() time.Time {
-	skew, _, _ := p.Skew()
-	return p.config.Now().Add(skew)
+	now := p.config.Now()
+	if skew, answered, ok := p.Skew(); ok {
+		return now.Add(credential.SkewAt(now, skew, answered))
+	}
+	return now
 }

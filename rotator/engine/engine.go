@@ -204,9 +204,7 @@ func (e *Engine) view(w *work) credential.View {
 	}
 	if clock, ok := e.config.Issuers[w.state.Spec.Issuer].(Clocked); ok {
 		if skew, answered, ok := clock.Skew(); ok {
-			// a wall clock that was set since then is off by that much more
-			stepped := now.Round(0).Sub(answered.Round(0)) - now.Sub(answered)
-			v.Skew, v.IssuerAnswered = skew-stepped, answered
+			v.Skew, v.IssuerAnswered = credential.SkewAt(now, skew, answered), answered
 		}
 	}
 	return v

@@ -24,8 +24,8 @@ type Issuer interface {
 	Revoke(ctx context.Context, seat credential.SeatID) error
 }
 
-// Clocked is an Issuer that measures its clock: the issuer's time less ours,
-// and when the issuer last answered; ok is false before the first answer.
+// Clocked is an Issuer that measures its clock: the issuer's time less ours when
+// it last answered, and when that was; ok is false before the first answer.
 type Clocked interface {
 	Skew() (skew time.Duration, answered time.Time, ok bool)
 }
