@@ -50,16 +50,11 @@ func wake(s credential.State, next credential.Step, by string) schedule.Wake {
 	if primary, ok := s.Primary(); ok {
 		w.Urgency = primary.Expires
 	}
-	if emergency(s) {
+	if s.Emergency() {
 		w.Emergency, w.Turn = true, hurried(w.Turn)
 	}
 	return w
 }
-
-// emergency reports whether a leaked key of a credential still lives. It will
-// read the emergencies that the state holds from key.compromised until the
-// issuer's read-back; nothing opens one yet.
-func emergency(credential.State) bool { return false }
 
 // seen takes an event from the record's watch. Our own passes plan themselves.
 func (d *daemon) seen(entry credential.Entry) {

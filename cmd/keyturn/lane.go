@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyturn/keyturn/rotator/arcgis"
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
 	"github.com/keyturn/keyturn/rotator/logkey"
 )
 
@@ -102,7 +103,7 @@ type pastBreaker struct{}
 // rate limit has.
 func urgent(ctx context.Context) bool {
 	past, _ := ctx.Value(pastBreaker{}).(bool)
-	return past
+	return past || engine.Urgent(ctx)
 }
 
 // errAway: the breaker is open.

@@ -34,16 +34,15 @@ type Load struct {
 	Silent int
 }
 
-// reserve is the part of a lane that planned work never takes, so that an
-// emergency begins at once: a quarter, at least one.
+// reserve is what emergencies have beyond the limit of planned work, so that one
+// begins at once: a quarter of it, at least one.
 func (l *lane) reserve() int { return max(1, l.limit/4) }
 
-// plannable is how many planned passes may run now. One always may, so that a
-// lane of one has its reserve on top.
-func (l *lane) plannable() int { return min(max(1, l.limit-l.reserve()), l.open) }
+// plannable is how many planned passes may run now.
+func (l *lane) plannable() int { return min(l.limit, l.open) }
 
 // room is how many passes may run.
-func (l *lane) room() int { return max(l.limit, 1+l.reserve()) }
+func (l *lane) room() int { return l.limit + l.reserve() }
 
 // admits reports whether the first in the queue may run beside so many workers.
 // Neither the ramp after an outage nor planned work holds an emergency up.
@@ -72,8 +71,8 @@ func limitOf(limit int) int {
 	return limit
 }
 
-// Limit changes how many passes of a lane may run at a time, the reserve for
-// emergencies among them; 0 = 8. Those that run are not stopped.
+// Limit changes how many planned passes of a lane may run at a time; emergencies
+// have a quarter more. 0 = 8. Those that run are not stopped.
 func (s *Scheduler) Limit(laneName string, limit int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -58,7 +58,7 @@ func urgencyOf(name credential.Name) time.Time {
 // retry budget is waited out.
 func TestTheBacklogOfAnIssuerThatIsBackGoesOutByUrgency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const backlog, limit, planned = 200, 8, 6 // the rest is kept for emergencies
+		const backlog, limit = 200, 8
 		o := &outage{passes: newPasses(), back: time.Now().Add(10 * time.Minute), took: 100 * time.Millisecond}
 		drive(t, schedule.Config{Lanes: map[string]int{"l": limit}, Pass: o.pass}, func(s *schedule.Scheduler) {
 			for i := range backlog {
@@ -85,8 +85,8 @@ func TestTheBacklogOfAnIssuerThatIsBackGoesOutByUrgency(t *testing.T) {
 					t.Errorf("place %d went to number %d", want, got)
 				}
 			}
-			if fmt.Sprint(o.most[:3]) != "[1 1 2]" || slices.Max(o.most) != planned {
-				t.Errorf("passes at a time: %v ..., at most %d; want 1, then 2, up to %d", o.most[:8], slices.Max(o.most), planned)
+			if fmt.Sprint(o.most[:3]) != "[1 1 2]" || slices.Max(o.most) != limit {
+				t.Errorf("passes at a time: %v ..., at most %d; want 1, then 2, up to %d", o.most[:8], slices.Max(o.most), limit)
 			}
 		})
 	})
@@ -147,12 +147,12 @@ func TestTheLimitOfALaneChangesWhileItRuns(t *testing.T) {
 			for i := range 60 {
 				s.Set(credential.Name(fmt.Sprintf("a/%d", i)), schedule.Wake{At: time.Now(), Lane: "l"})
 			}
-			for _, c := range []struct{ limit, planned int }{{3, 2}, {9, 7}, {1, 1}} { // the rest is kept for emergencies
-				s.Limit("l", c.limit)
+			for _, limit := range []int{3, 9, 1} {
+				s.Limit("l", limit)
 				advance(2*time.Second + time.Millisecond) // what ran before has ended
 				o.mu.Lock()
-				if o.running != c.planned {
-					t.Errorf("%d passes at a time, want %d", o.running, c.planned)
+				if o.running != limit {
+					t.Errorf("%d passes at a time, want %d", o.running, limit)
 				}
 				o.mu.Unlock()
 			}

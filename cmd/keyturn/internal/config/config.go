@@ -140,8 +140,7 @@ type Issuer struct {
 	MinLifetime Duration `yaml:"min_lifetime"`
 	// Concurrency is how many credentials all daemons together work on at a time,
 	// 1 to 1024; zero = DefaultConcurrency. Each daemon takes its share, but at
-	// least one. A quarter of a share, at least one, is kept for emergencies; a
-	// share of one has one more for those.
+	// least one; emergencies may have a quarter more, at least one more.
 	Concurrency int `yaml:"concurrency"`
 	// RateLimit is calls a second of all daemons together; zero = no limit.
 	RateLimit float64 `yaml:"rate_limit"`
