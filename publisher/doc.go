@@ -57,7 +57,7 @@
 //
 // NATS does not answer a publish that permissions forbid; it looks like silence.
 //
-// Recover, History and Watch pass over what they cannot read and tell it to
+// Recover, Replay, History and Watch pass over what they cannot read and tell it to
 // Config.OnBad: one bad message does not stop the others. Watch opens its reader
 // again after each disconnect, at the next sequence.
 //

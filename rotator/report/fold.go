@@ -1,0 +1,171 @@
+package report
+
+import (
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// Fold makes the Report of a period from events, in one pass.
+type Fold struct {
+	since, until time.Time
+	calendar     credential.Calendar
+	records      map[credential.Name]*record
+	report       Report
+}
+
+// New returns the fold of a period: since is in it, until is not; both UTC. The
+// calendar answers when the windows of policies open.
+func New(since, until time.Time, calendar credential.Calendar) *Fold {
+	return &Fold{since: since, until: until, calendar: calendar, records: map[credential.Name]*record{}}
+}
+
+// record is what is remembered of one credential.
+type record struct {
+	name   credential.Name
+	before credential.State // after the last event
+	cut    bool             // an event of after the period was met
+	alive  []*Key           // those that may be alive
+	// primary is one of them; nil = none yet.
+	primary *Key
+	// ruled is since when policy, due time and expiry of the primary are what
+	// they are.
+	ruled time.Time
+	// asked is the request that the open rotation began with, began its event.
+	asked  *credential.Request
+	began  uint64
+	hold   *Breach // that stands
+	failed *Breach // attempts that nothing good followed yet
+}
+
+// Add takes the next event. Those of one credential come in the order of its
+// record, from its first one on. An event of after the period ends what is
+// looked at of its credential, also where a later one of another daemon has an
+// earlier time.
+func (f *Fold) Add(e credential.Entry) {
+	r := f.records[e.Name]
+	if r == nil {
+		r = &record{name: e.Name}
+		f.records[e.Name] = r
+	}
+	if r.cut = r.cut || !e.Event.At.Before(f.until); r.cut {
+		return
+	}
+	f.report.Read.Events++
+	if e.Head.Sequence > f.report.Read.Sequence {
+		f.report.Read.Sequence, f.report.Read.Hash = e.Head.Sequence, e.Head.Hash
+	}
+	if !e.Event.At.Before(f.since) {
+		f.report.Read.InPeriod++
+		if isChange(e.Event) {
+			f.report.Changes = append(f.report.Changes, Change{
+				At: e.Event.At, Credential: e.Name, Type: e.Event.Fact.Type(), Actor: e.Event.Actor,
+				Request: e.Event.Request, Sequence: e.Head.Sequence, Text: Sentence(r.before, e),
+			})
+		}
+	}
+	f.fold(r, e)
+	r.before = e.State
+}
+
+// isChange reports whether a person caused an event, or somebody outside.
+func isChange(e credential.Event) bool {
+	switch fact := e.Fact.(type) {
+	case credential.Registered, credential.Recovered, credential.Updated, credential.Held, credential.Released:
+		return true
+	case credential.Drifted:
+		return !fact.Healed && fact.Finding.Kind != credential.FindingVaultOutage
+	}
+	return false
+}
+
+// fold is a switch over the facts. What a fact says of keys stands in keys.go,
+// what it says of breaches in breach.go.
+func (f *Fold) fold(r *record, e credential.Entry) {
+	switch fact := e.Event.Fact.(type) {
+	case credential.Registered:
+		r.ruled = e.Event.At
+	case credential.Recovered:
+		f.recovered(r, e, fact)
+	case credential.Updated:
+		if fact.Spec != nil {
+			f.ruleChanges(r, e)
+		}
+	case credential.Held:
+		f.holdEnds(r, e)
+		f.holdBegins(r, e, fact.Hold)
+	case credential.Released:
+		f.holdEnds(r, e)
+	case credential.Started:
+		r.asked, r.began = nil, e.Head.Sequence
+		if fact.Rotation.Reason == credential.ReasonRequested {
+			r.asked = r.before.Requested
+		}
+		f.claimed(r, e, fact.Claim)
+	case credential.StepClaimed:
+		f.claimed(r, e, fact.Claim)
+	case credential.Failed:
+		f.attemptFailed(r, e, fact)
+		if fact.Unused {
+			r.alive = slices.DeleteFunc(r.alive, func(k *Key) bool { return k.claim == fact.Closed })
+		}
+	case credential.Issued:
+		f.issued(r, e, fact)
+	case credential.Promoted:
+		f.promoted(r, e, fact)
+	case credential.Retiring:
+		f.retiring(r, e, fact.Claim.Seat)
+	case credential.Invalidated:
+		f.retiring(r, e, fact.Seat)
+		f.invalidated(r, e, fact)
+	case credential.Drifted:
+		f.drifted(r, e, fact)
+	}
+	if r.failed != nil && e.State.Failure == nil {
+		f.failureEnds(r, e)
+	}
+}
+
+// Report ends the fold. It is called once.
+func (f *Fold) Report() Report {
+	for _, r := range f.records {
+		f.end(r)
+	}
+	out := f.report
+	out.Since, out.Until = f.since, f.until
+	out.Counts = f.count()
+	slices.SortFunc(out.Keys, byNumber)
+	slices.SortFunc(out.Breaches, byKind)
+	if out.Read.Unreadable == nil {
+		out.Read.Unreadable = []Unreadable{}
+	}
+	if out.Breaches == nil {
+		out.Breaches = []Breach{}
+	}
+	if out.Keys == nil {
+		out.Keys = []Key{}
+	}
+	if out.Changes == nil {
+		out.Changes = []Change{}
+	}
+	return out
+}
+
+// end looks at what stands at the end of the period.
+func (f *Fold) end(r *record) {
+	f.age(r, f.until, 0)
+	if r.hold != nil {
+		f.breach(*r.hold)
+	}
+	if r.failed != nil {
+		f.breach(*r.failed)
+	}
+	for _, k := range r.alive {
+		if ended := expiredBy(k, f.until); ended {
+			k.Died, k.End = k.Expires, EndExpired
+		}
+		f.drained(r, k, 0)
+		f.keep(k)
+	}
+}

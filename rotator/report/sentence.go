@@ -1,0 +1,361 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+// Teller says events in words. It is fed the events of a record, or of many, in
+// their order, and remembers the last state of each credential, so that it can
+// say which key was replaced and how old it was.
+type Teller struct {
+	before map[credential.Name]credential.State
+}
+
+// NewTeller returns one that has heard nothing.
+func NewTeller() *Teller { return &Teller{before: map[credential.Name]credential.State{}} }
+
+// Tell says an event in one line.
+func (t *Teller) Tell(e credential.Entry) string {
+	text := Sentence(t.before[e.Name], e)
+	t.before[e.Name] = e.State
+	return text
+}
+
+// Sentence says an event in one line without control characters, whatever
+// stands in a reason. Before is the state that the event changed; the zero State
+// where it is not known. Times are UTC in RFC 3339.
+func Sentence(before credential.State, e credential.Entry) string {
+	return oneLine(words(before, e))
+}
+
+func words(before credential.State, e credential.Entry) string {
+	switch f := e.Event.Fact.(type) {
+	case credential.Registered:
+		return fmt.Sprintf("registered at issuer %s: %s", f.Spec.Issuer, policyWords(f.Spec.Policy))
+	case credential.Recovered:
+		return recoveredWords(f)
+	case credential.Updated:
+		return updatedWords(before, f)
+	case credential.Held:
+		return heldWords(f.Hold)
+	case credential.Released:
+		return releasedWords(before.Hold, e.Event.At)
+	case credential.Started:
+		return startedWords(before, f)
+	case credential.Failed:
+		return failedWords(f.Failure)
+	case credential.Abandoned:
+		return abandonedWords(before, f)
+	case credential.StepClaimed:
+		return claimedWords(e.Event.Daemon, f)
+	case credential.Issued:
+		return fmt.Sprintf("new key %s is in Vault and proven (slot %d of item %s, expires %s)", f.Fingerprint, f.Seat.Slot, f.Seat.Item, clock(f.Expires))
+	case credential.Acknowledged:
+		return f.Consumer + " uses key " + string(f.Fingerprint)
+	case credential.Promoted:
+		return promotedWords(before, f, e.Event.At)
+	case credential.Retiring:
+		return fmt.Sprintf("%s is being invalidated", keyWords(before, f.Claim.Seat, f.Fingerprint, e.Event.At))
+	case credential.Invalidated:
+		return invalidatedWords(before, f, e.Event.At)
+	case credential.Expiring:
+		return fmt.Sprintf("the primary key %s expires %s, in %s (level %s)", f.Fingerprint, clock(f.Expires), short(f.Expires.Sub(e.Event.At)), f.Level)
+	case credential.Expired:
+		return fmt.Sprintf("the primary key %s has EXPIRED, at %s", f.Fingerprint, clock(f.Expires))
+	case credential.Drifted:
+		return driftedWords(f)
+	}
+	return string(e.Event.Fact.Type())
+}
+
+func policyWords(p credential.Policy) string {
+	text := fmt.Sprintf("a key lives %s and is replaced %s before its expiry, the old one works %s longer",
+		short(p.Lifetime.Std()), short(p.RotateBefore.Std()), short(p.Drain.Std()))
+	if p.Schedule != "" {
+		text += ", on the schedule " + p.Schedule
+	}
+	if c := p.Confirm; c != nil {
+		text += fmt.Sprintf("; before %s %s must confirm", c.Before, strings.Join(c.Consumers, ", "))
+	}
+	return text
+}
+
+func recoveredWords(f credential.Recovered) string {
+	text := fmt.Sprintf("recovered after the stream was lost (%s); events up to %d are known, the count goes on at %d",
+		orUnsaid(f.Gap.Reason), f.Gap.Revision, f.Revision)
+	for _, note := range f.Gap.Notes {
+		text += "; " + note
+	}
+	return text
+}
+
+func updatedWords(before credential.State, f credential.Updated) string {
+	var parts []string
+	if f.Spec != nil {
+		parts = append(parts, "what is declared was changed"+changeWords(before, *f.Spec))
+	}
+	if r := f.Request; r != nil {
+		now := ""
+		if r.Now {
+			now = " at once"
+		}
+		text := fmt.Sprintf("a rotation was asked for%s: %s", now, orUnsaid(r.Reason))
+		if r.Vault != nil {
+			text += fmt.Sprintf("; what somebody else left in Vault (version %d) is accepted", *r.Vault)
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func heldWords(h credential.Hold) string {
+	end := "until it is released"
+	if !h.Until.IsZero() {
+		end = "until " + clock(h.Until)
+	}
+	return fmt.Sprintf("held %s: %s", end, orUnsaid(h.Reason))
+}
+
+func releasedWords(hold *credential.Hold, at time.Time) string {
+	if hold == nil {
+		return "released"
+	}
+	return fmt.Sprintf("released: the hold by %s (%s) stood for %s", hold.Actor, orUnsaid(hold.Reason), short(holdEnd(*hold, at).Sub(hold.Since)))
+}
+
+// holdEnd is when a hold ended that an event ends at an instant: its own end may
+// have come before.
+func holdEnd(h credential.Hold, at time.Time) time.Time {
+	if !h.Until.IsZero() && h.Until.Before(at) {
+		return h.Until
+	}
+	return at
+}
+
+func startedWords(before credential.State, f credential.Started) string {
+	where := "a new item"
+	if !f.Rotation.NewItem {
+		where = fmt.Sprintf("slot %d of item %s", f.Rotation.Target.Slot, f.Rotation.Target.Item)
+	}
+	text := fmt.Sprintf("rotation %.8s begins: %s; the new key goes to %s", f.Rotation.ID, Why(f.Rotation.Reason, before.Requested), where)
+	if primary, ok := before.Primary(); ok {
+		text += " and will replace " + fingerprint(primary.Fingerprint)
+	}
+	if before.Rotation != nil {
+		text += fmt.Sprintf("; it takes over what rotation %.8s had not finished", before.Rotation.ID)
+	}
+	return text
+}
+
+// Why says in words why a rotation begins. Asked is the request that was open
+// then, nil = none.
+func Why(reason credential.Reason, asked *credential.Request) string {
+	switch reason {
+	case credential.ReasonFirstKey:
+		return "there is no key yet"
+	case credential.ReasonExpiring:
+		return "the lead time before expiry has begun"
+	case credential.ReasonSchedule:
+		return "the schedule says so"
+	case credential.ReasonRequested:
+		if asked == nil {
+			return "somebody asked for it"
+		}
+		return fmt.Sprintf("%s asked for it: %s", asked.Actor, orUnsaid(asked.Reason))
+	case credential.ReasonSettings:
+		return "the declared privileges, items or referrers changed"
+	case credential.ReasonRefused:
+		return "the issuer no longer accepts the primary key"
+	}
+	return string(reason)
+}
+
+func failedWords(f credential.Failure) string {
+	text := fmt.Sprintf("attempt %d to %s failed (%s): %s; to be tried again %s", f.Attempts, stepWords(f.Step), f.Class, f.Message, clock(f.Next))
+	if f.Attempts > 1 {
+		text += "; failing for " + short(f.Last.Sub(f.Since))
+	}
+	return text
+}
+
+func abandonedWords(before credential.State, f credential.Abandoned) string {
+	text := "rotation abandoned: " + f.Why
+	if candidate, ok := before.Candidate(); ok {
+		text += fmt.Sprintf("; its key %s is never used", fingerprint(candidate.Fingerprint))
+	}
+	return text
+}
+
+func stepWords(step credential.StepKind) string {
+	switch step {
+	case credential.StepBegin:
+		return "begin a rotation"
+	case credential.StepItem:
+		return "make the item"
+	case credential.StepIssue:
+		return "generate the key"
+	case credential.StepStore:
+		return "write the key to Vault"
+	case credential.StepVerify:
+		return "prove the new key"
+	case credential.StepPromote:
+		return "promote the new key"
+	case credential.StepRetire:
+		return "retire the old key"
+	case credential.StepRevoke:
+		return "revoke the old key"
+	case credential.StepResume:
+		return "go on after an attempt without a result"
+	}
+	return "do the step " + string(step)
+}
+
+func claimedWords(daemon string, f credential.StepClaimed) string {
+	if f.Item != "" {
+		return fmt.Sprintf("item %s is made; key number %d follows on it", f.Item, f.Claim.Mint)
+	}
+	what := "make an item"
+	switch f.Claim.Op {
+	case credential.OpGenerate:
+		what = fmt.Sprintf("generate key number %d on slot %d of item %s", f.Claim.Mint, f.Claim.Seat.Slot, f.Claim.Seat.Item)
+	case credential.OpRevoke:
+		what = fmt.Sprintf("revoke the key on slot %d of item %s", f.Claim.Seat.Slot, f.Claim.Seat.Item)
+	case credential.OpCreateItem:
+	}
+	text := daemon + " claims the right to " + what
+	if len(f.Claim.Supersedes) > 0 {
+		text += ", since an earlier claim ended without a result"
+	}
+	return text
+}
+
+func promotedWords(before credential.State, f credential.Promoted, at time.Time) string {
+	text := fmt.Sprintf("key %s is the primary", f.Fingerprint)
+	old, ok := before.Primary()
+	if ok {
+		text += " and replaces " + fingerprint(old.Fingerprint)
+		if !old.Proven.IsZero() {
+			text += ", which is " + short(at.Sub(old.Proven)) + " old"
+		}
+	}
+	switch {
+	case f.DrainUntil.IsZero():
+		return text
+	case ok:
+		return text + " and works until " + clock(f.DrainUntil)
+	}
+	return text + "; the old one works until " + clock(f.DrainUntil)
+}
+
+func invalidatedWords(before credential.State, f credential.Invalidated, at time.Time) string {
+	text := fmt.Sprintf("key %s is dead (%s)", fingerprint(f.Fingerprint), f.How)
+	if seat, ok := before.Seat(f.Seat); ok && !seat.Proven.IsZero() {
+		text += "; it lived for " + short(deathOf(f, seat.Expires, at).Sub(seat.Proven))
+	}
+	return text
+}
+
+// deathOf is when a key ended that an event calls dead: one that expired did so
+// at its expiry, whenever that was noticed.
+func deathOf(f credential.Invalidated, expires, at time.Time) time.Time {
+	if f.How == credential.HowExpired && !expires.IsZero() && expires.Before(at) {
+		return expires
+	}
+	return at
+}
+
+// keyWords names a key by what it is for.
+func keyWords(before credential.State, id credential.SeatID, print credential.Fingerprint, at time.Time) string {
+	seat, ok := before.Seat(id)
+	if ok && seat.Role == credential.RoleOrphan {
+		return "key " + fingerprint(print) + ", which nobody used,"
+	}
+	text := "old key " + fingerprint(print)
+	if ok && !seat.Proven.IsZero() {
+		text += ", " + short(at.Sub(seat.Proven)) + " old,"
+	}
+	return text
+}
+
+func driftedWords(f credential.Drifted) string {
+	if f.Finding.Kind == credential.FindingVaultOutage {
+		return fmt.Sprintf("Vault could not be read for %s, which does not count as drained: the old key works until %s", short(f.Outage.Std()), clock(f.DrainUntil))
+	}
+	text := "drift: " + findingWords(f.Finding.Kind)
+	if f.Healed {
+		text = "it is no longer so that " + findingWords(f.Finding.Kind)
+	}
+	if f.Finding.Seat.Item != "" {
+		text += fmt.Sprintf(" (slot %d of item %s)", f.Finding.Seat.Slot, f.Finding.Seat.Item)
+	}
+	if f.Finding.Detail != "" {
+		text += ": " + f.Finding.Detail
+	}
+	if !f.Expires.IsZero() {
+		text += "; the issuer names " + clock(f.Expires) + " as the expiry"
+	}
+	return text
+}
+
+func findingWords(kind credential.FindingKind) string {
+	switch kind {
+	case credential.FindingUnknownKey:
+		return "a key that is not ours works in the free slot"
+	case credential.FindingVaultChanged:
+		return "somebody else wrote the secret in Vault"
+	case credential.FindingVaultMissing:
+		return "the secret in Vault is gone"
+	case credential.FindingKeyRefused:
+		return "the issuer refuses the primary key"
+	case credential.FindingExpiry:
+		return "the issuer names another expiry"
+	case credential.FindingItemMissing:
+		return "the item is gone at the issuer"
+	}
+	return string(kind)
+}
+
+// oneLine keeps text of people from ending a line, moving a cursor or turning
+// the direction of writing.
+func oneLine(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) || unicode.In(c, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return ' '
+		}
+		return c
+	}, text)
+}
+
+func short(d time.Duration) string {
+	if d >= time.Second {
+		d = d.Round(time.Second)
+	}
+	return credential.Short(d)
+}
+
+// clock is an instant as it stands in reports.
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func fingerprint(f credential.Fingerprint) string {
+	if f == "" {
+		return "(not proven)"
+	}
+	return string(f)
+}
+
+func orUnsaid(reason string) string {
+	if strings.TrimSpace(reason) == "" {
+		return "no reason was given"
+	}
+	return reason
+}
