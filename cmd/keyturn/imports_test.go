@@ -23,6 +23,7 @@ func TestImportsPointInward(t *testing.T) {
 		{"rotator/schedule", []string{"rotator/credential", "rotator/logkey"}},
 		{"rotator/peers", []string{"rotator/credential", "rotator/logkey"}},
 		{"rotator/control", []string{"rotator/credential", "rotator/logkey"}},
+		{"rotator/report", []string{"rotator/credential"}},
 		{"rotator/recovery", []string{"rotator/credential"}},
 		{"rotator/engine", []string{"rotator/credential", "rotator/logkey", "rotator/together"}},
 		{"rotator/together", nil},

@@ -93,7 +93,7 @@ func root() *cobra.Command {
 		devCommand(o), serveCommand(o), setupCommand(o),
 		applyCommand(o), rotateCommand(o),
 		listCommand(o), showCommand(o), historyCommand(o), planCommand(o), watchCommand(o),
-		recoverCommand(o), reissueCommand(o),
+		recoverCommand(o), reissueCommand(o), auditCommand(o),
 		doctorCommand(o), configCommand(o), versionCommand(o),
 	)
 	for _, c := range cmd.Commands() {

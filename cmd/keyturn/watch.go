@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/report"
 )
 
 func watchCommand(o *options) *cobra.Command {
@@ -43,11 +44,12 @@ func watchCommand(o *options) *cobra.Command {
 func watch(ctx context.Context, record *publisher.Record, only credential.Name, output string, out io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	teller := report.NewTeller()
 	err := record.WatchSince(ctx, wallClock(), func(e credential.Entry) {
 		if only != "" && e.Name != only {
 			return
 		}
-		line := tell(e)
+		line := tell(teller, e)
 		var err error
 		if output == "json" {
 			var text []byte

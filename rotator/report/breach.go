@@ -87,7 +87,7 @@ func (f *Fold) holdBegins(r *record, e credential.Entry, h credential.Hold) {
 	}
 	r.hold = &Breach{
 		Kind: KindHeld, Credential: r.name, Since: e.Event.At, Until: h.Until, Actor: h.Actor,
-		Reason: h.Reason, Text: oneLine(text + ": " + orUnsaid(h.Reason)), Events: []uint64{e.Head.Sequence},
+		Reason: h.Reason, Text: OneLine(text + ": " + orUnsaid(h.Reason)), Events: []uint64{e.Head.Sequence},
 	}
 }
 
@@ -99,7 +99,7 @@ func (f *Fold) holdEnds(r *record, e credential.Entry) {
 	b := *r.hold
 	if b.Until.IsZero() || b.Until.After(e.Event.At) {
 		b.Until = e.Event.At
-		b.Text += fmt.Sprintf("; ended by %s", oneLine(e.Event.Actor))
+		b.Text += fmt.Sprintf("; ended by %s", OneLine(e.Event.Actor))
 	}
 	b.Events = append(b.Events, e.Head.Sequence)
 	f.breach(b)
@@ -124,7 +124,7 @@ func (f *Fold) attemptFailed(r *record, e credential.Entry, fact credential.Fail
 	if b.Attempts > 1 {
 		attempts = fmt.Sprintf("%d attempts", b.Attempts)
 	}
-	b.Text = oneLine(fmt.Sprintf("%s failed (%s), the last to %s: %s",
+	b.Text = OneLine(fmt.Sprintf("%s failed (%s), the last to %s: %s",
 		attempts, classWords(b.Classes), stepWords(fact.Failure.Step), fact.Failure.Message))
 }
 

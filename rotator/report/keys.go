@@ -18,7 +18,7 @@ func (f *Fold) claimed(r *record, e credential.Entry, c credential.Claim) {
 		Actor: e.Event.Actor, Events: []uint64{e.Head.Sequence},
 	}
 	if rotation := e.State.Rotation; rotation != nil {
-		k.Rotation, k.Reason, k.Actor, k.Why = rotation.ID, rotation.Reason, rotation.Actor, oneLine(Why(rotation.Reason, r.asked))
+		k.Rotation, k.Reason, k.Actor, k.Why = rotation.ID, rotation.Reason, rotation.Actor, OneLine(Why(rotation.Reason, r.asked))
 	}
 	if r.asked != nil {
 		k.Request = r.asked.ID

@@ -116,7 +116,7 @@ func orNone(s string) string {
 // and becomes no link, image or HTML.
 func cell(text string) string {
 	var out strings.Builder
-	for _, c := range oneLine(text) {
+	for _, c := range OneLine(text) {
 		switch c {
 		case '\\', '|', '`', '*', '_', '[', ']', '<', '>', '!', '#', '~', '&':
 			out.WriteRune('\\')

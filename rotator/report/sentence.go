@@ -30,7 +30,7 @@ func (t *Teller) Tell(e credential.Entry) string {
 // stands in a reason. Before is the state that the event changed; the zero State
 // where it is not known. Times are UTC in RFC 3339.
 func Sentence(before credential.State, e credential.Entry) string {
-	return oneLine(words(before, e))
+	return OneLine(words(before, e))
 }
 
 func words(before credential.State, e credential.Entry) string {
@@ -100,11 +100,10 @@ func updatedWords(before credential.State, f credential.Updated) string {
 		parts = append(parts, "what is declared was changed"+changeWords(before, *f.Spec))
 	}
 	if r := f.Request; r != nil {
-		now := ""
+		text := "a rotation was asked for: " + orUnsaid(r.Reason)
 		if r.Now {
-			now = " at once"
+			text += "; to begin at once"
 		}
-		text := fmt.Sprintf("a rotation was asked for%s: %s", now, orUnsaid(r.Reason))
 		if r.Vault != nil {
 			text += fmt.Sprintf("; what somebody else left in Vault (version %d) is accepted", *r.Vault)
 		}
@@ -320,9 +319,9 @@ func findingWords(kind credential.FindingKind) string {
 	return string(kind)
 }
 
-// oneLine keeps text of people from ending a line, moving a cursor or turning
+// OneLine keeps text of people from ending a line, moving a cursor or turning
 // the direction of writing.
-func oneLine(text string) string {
+func OneLine(text string) string {
 	return strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) || unicode.In(c, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return ' '

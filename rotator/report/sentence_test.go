@@ -37,7 +37,7 @@ func TestALifeInWords(t *testing.T) {
 	l.do(credential.Found{Finding: credential.Finding{Kind: credential.FindingVaultChanged, Detail: "version 4", Version: 4}})
 	l.do(credential.Found{Healed: true, Finding: credential.Finding{Kind: credential.FindingVaultChanged, Detail: "version 4", Version: 4}})
 	l.do(credential.Begin{Reason: credential.ReasonExpiring}, credential.GiveUp{Why: "the declared settings changed"})
-	l.until(14*h+30*m).do(credential.Tell{Level: credential.LevelPage}).until(16 * h).do(credential.Tell{Level: credential.LevelExpired})
+	l.until(14*h + 30*m).do(credential.Tell{Level: credential.LevelPage}).until(16 * h).do(credential.Tell{Level: credential.LevelExpired})
 	if diff := cmp.Diff([]string{
 		"registered at issuer portal: a key lives 12h and is replaced 4h before its expiry, the old one works 1h longer",
 		"rotation id-2 begins: there is no key yet; the new key goes to a new item",
@@ -49,7 +49,7 @@ func TestALifeInWords(t *testing.T) {
 		"held until it is released: no reason was given",
 		"released: the hold by bob (no reason was given) stood for 0s",
 		"what is declared was changed: consumers none -> shop+site before promote within 2h, then proceed",
-		"a rotation was asked for at once: it was in a chat",
+		"a rotation was asked for: it was in a chat; to begin at once",
 		"rotation id-12 begins: oncall asked for it: it was in a chat; the new key goes to slot 2 of item i1 and will replace fp-1",
 		"attempt 1 to generate the key failed (outcome-unknown): cut; to be tried again 2026-03-01T15:02:00Z",
 		"attempt 2 to generate the key failed (outcome-unknown): cut; to be tried again 2026-03-01T15:03:00Z; failing for 1m",
