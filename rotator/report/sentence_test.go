@@ -94,3 +94,70 @@ func TestWhatIsNotKnownIsLeftOut(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestWhatIsDeclaredInWords: a change says what changed.
+func TestWhatIsDeclaredInWords(t *testing.T) {
+	for want, change := range map[string]func(*credential.Spec){
+		"issuer portal -> other":    func(s *credential.Spec) { s.Issuer = "other" },
+		"lifetime 90d -> 60d":       func(s *credential.Spec) { s.Policy.Lifetime = credential.Duration(60 * day) },
+		"lead time 30d -> 10d":      func(s *credential.Spec) { s.Policy.RotateBefore = credential.Duration(10 * day) },
+		"drain 24h -> 0s":           func(s *credential.Spec) { s.Policy.Drain = 0 },
+		"settle time 0s -> 5s":      func(s *credential.Spec) { s.Policy.Settle = credential.Duration(5 * time.Second) },
+		"schedule none -> every 1h": func(s *credential.Spec) { s.Policy.Schedule = "every 1h" },
+		`window none -> "every 1h" for 5m`: func(s *credential.Spec) {
+			s.Policy.Window = &credential.Window{Start: "every 1h", Duration: credential.Duration(5 * time.Minute)}
+		},
+		"privileges premium:user:basemaps -> a+b":      func(s *credential.Spec) { s.Item.Privileges = []string{"b", "a"} },
+		"items none -> x":                              func(s *credential.Spec) { s.Item.Items = []string{"x"} },
+		"referrers none -> https://example.com":        func(s *credential.Spec) { s.Item.Referrers = []string{"https://example.com"} },
+		"personal privileges not allowed -> allowed":   func(s *credential.Spec) { s.Item.Personal = true },
+		"owner none -> maps team":                      func(s *credential.Spec) { s.Owner = "maps team" },
+		"title, folder, description, tags or labels":   func(s *credential.Spec) { s.Item.Title = "U" },
+		"issuer portal -> other, owner none -> a team": func(s *credential.Spec) { s.Issuer, s.Owner = "other", "a team" },
+	} {
+		l := newLife(t).first()
+		spec := l.state.Spec
+		change(&spec)
+		lines := l.do(credential.Register{Spec: spec, Actor: "ann"}).told()
+		if diff := cmp.Diff("what is declared was changed: "+want, lines[len(lines)-1]); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// TestLessUsualFacts tells what TestALifeInWords does not come upon.
+func TestLessUsualFacts(t *testing.T) {
+	seat := credential.SeatID{Item: "i1", Slot: 2}
+	before := credential.State{
+		Status: credential.StatusRegistered, Rotation: &credential.Rotation{ID: "r-old"},
+		Seats: []credential.Seat{{SeatID: seat, Role: credential.RoleOrphan, Fingerprint: "fp-9", Proven: start}},
+	}
+	for want, fact := range map[string]credential.Fact{
+		"recovered after the stream was lost (the disk died); events up to 5 are known, the count goes on at 105; slot 2 is unknown": credential.Recovered{
+			Revision: 105, Gap: credential.Gap{Reason: "the disk died", Revision: 5, Notes: []string{"slot 2 is unknown"}}},
+		"rotation r-new begins: the issuer no longer accepts the primary key; the new key goes to slot 2 of item i1; it takes over what rotation r-old had not finished": credential.Started{
+			Rotation: credential.Rotation{ID: "r-new", Reason: credential.ReasonRefused, Target: seat}},
+		"rotation r-new begins: the declared privileges, items or referrers changed; the new key goes to a new item; it takes over what rotation r-old had not finished": credential.Started{
+			Rotation: credential.Rotation{ID: "r-new", Reason: credential.ReasonSettings, NewItem: true}},
+		"rotation r-new begins: the schedule says so; the new key goes to slot 2 of item i1; it takes over what rotation r-old had not finished": credential.Started{
+			Rotation: credential.Rotation{ID: "r-new", Reason: credential.ReasonSchedule, Target: seat}},
+		"key fp-9, which nobody used, is being invalidated": credential.Retiring{Claim: credential.Claim{Seat: seat}, Fingerprint: "fp-9"},
+		"d-1 claims the right to make an item":              credential.StepClaimed{Claim: credential.Claim{Op: credential.OpCreateItem}},
+		"d-1 claims the right to revoke the key on slot 2 of item i1": credential.StepClaimed{
+			Claim: credential.Claim{Op: credential.OpRevoke, Seat: seat}},
+		"a rotation was asked for: no reason was given; what somebody else left in Vault (version 4) is accepted": credential.Updated{
+			Request: &credential.Request{Vault: new(uint64(4))}},
+		"drift: the issuer names another expiry (slot 2 of item i1); the issuer names 2026-03-01T12:00:00Z as the expiry": credential.Drifted{
+			Finding: credential.Finding{Kind: credential.FindingExpiry, Seat: seat}, Expires: start},
+		"drift: a key that is not ours works in the free slot (slot 2 of item i1)": credential.Drifted{
+			Finding: credential.Finding{Kind: credential.FindingUnknownKey, Seat: seat}},
+		"drift: the secret in Vault is gone":             credential.Drifted{Finding: credential.Finding{Kind: credential.FindingVaultMissing}},
+		"drift: the issuer refuses the primary key: 498": credential.Drifted{Finding: credential.Finding{Kind: credential.FindingKeyRefused, Detail: "498"}},
+		"drift: the item is gone at the issuer":          credential.Drifted{Finding: credential.Finding{Kind: credential.FindingItemMissing}},
+	} {
+		e := credential.Entry{Name: name, Event: credential.Event{At: start, Daemon: "d-1", Fact: fact}}
+		if diff := cmp.Diff(want, report.Sentence(before, e)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
