@@ -32,11 +32,14 @@ keyturn audit verify proves it. Exit code 1 if an event could not be read: it is
 			}
 			defer source.close()
 			fold := report.New(from, to, source.calendar)
-			if err := source.events(cmd.Context(), "")(func(e credential.Entry) error {
-				fold.Add(e)
-				return nil
-			}); err != nil {
-				return err
+			for _, pass := range []func(credential.Entry){fold.Mark, fold.Add} {
+				source.forget() // what each pass is told
+				if err := source.events(cmd.Context(), "")(func(e credential.Entry) error {
+					pass(e)
+					return nil
+				}); err != nil {
+					return err
+				}
 			}
 			made := fold.Report()
 			made.Installation, made.Read.Unreadable = source.config.Installation, source.missing()

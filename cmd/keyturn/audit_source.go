@@ -50,6 +50,13 @@ func (s *auditSource) bad(subject string, sequence uint64, err error) {
 	s.unreadable = append(s.unreadable, report.Unreadable{Sequence: sequence, Subject: subject, Why: err.Error()})
 }
 
+// forget begins anew, before the events are read once more.
+func (s *auditSource) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unreadable, s.left = nil, 0
+}
+
 // events reads those of one credential, or of all for an empty name.
 func (s *auditSource) events(ctx context.Context, only credential.Name) func(func(credential.Entry) error) error {
 	return func(fn func(credential.Entry) error) error {

@@ -163,6 +163,9 @@ func (f *Fold) confirmed(r *record, e credential.Entry, before string, k *Key) {
 
 // breach puts one into the report if it falls into the period.
 func (f *Fold) breach(b Breach) {
+	if !b.Since.Before(f.until) {
+		return
+	}
 	instant := b.Since.Equal(b.Until)
 	if !b.Until.IsZero() && (b.Until.Before(f.since) || (b.Until.Equal(f.since) && !instant)) {
 		return

@@ -5,15 +5,17 @@
 //
 // # What it is made from
 //
-// A Fold is fed the events of all credentials from their first on, in one pass,
-// and keeps no event: for each credential the last state and the keys that may be
+// A Fold is fed the events of all credentials from their first on, once to mark
+// where the period ends in each record and once to fold them. It keeps no event: for each credential the last state and the keys that may be
 // alive, and of the period what the report lists. A key that died before the
 // period is forgotten, and a thousand failed attempts in a row are one line. So memory grows with
 // credentials, with keys, breaches and changes of the period, not with events.
 //
 // An event counts by its own time, which is signed, not by when the stream
-// stored it. The first event of a credential at or after the end of the period
-// ends what is looked at of that credential. Each number in the report follows
+// stored it. The last event of a credential with a time before the end of the period
+// is the last that is looked at. (The first one with a later time would not do: a
+// clock may be a year ahead, and the next daemon's is right. What shows that a
+// clock was wrong is counted and told.) Each number in the report follows
 // from the instants beside it; those are the times of the events whose sequences
 // stand with it, or follow from them as said below.
 //

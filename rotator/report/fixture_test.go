@@ -179,8 +179,15 @@ func (l *life) drained() *life { l.now = l.state.Rotation.DrainUntil; return l }
 
 // report folds the life, for a period counted from its start.
 func (l *life) report(since, until time.Duration) report.Report {
-	fold := report.New(start.Add(since), start.Add(until), every{})
-	for _, e := range l.entries {
+	return fold(start.Add(since), start.Add(until), l.entries)
+}
+
+func fold(since, until time.Time, entries []credential.Entry) report.Report {
+	fold := report.New(since, until, every{})
+	for _, e := range entries {
+		fold.Mark(e)
+	}
+	for _, e := range entries {
 		fold.Add(e)
 	}
 	return fold.Report()

@@ -7,10 +7,16 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// Fold makes the Report of a period from events, in one pass.
+// clocksDiffer is what the clocks of daemons may differ by without being called
+// wrong.
+const clocksDiffer = time.Minute
+
+// Fold makes the Report of a period from events: all of them go to Mark first,
+// and then all of them to Add.
 type Fold struct {
 	since, until time.Time
 	calendar     credential.Calendar
+	ends         map[credential.Name]uint64 // credential -> sequence of its last event of the period
 	records      map[credential.Name]*record
 	report       Report
 }
@@ -18,14 +24,26 @@ type Fold struct {
 // New returns the fold of a period: since is in it, until is not; both UTC. The
 // calendar answers when the windows of policies open.
 func New(since, until time.Time, calendar credential.Calendar) *Fold {
-	return &Fold{since: since, until: until, calendar: calendar, records: map[credential.Name]*record{}}
+	return &Fold{
+		since: since, until: until, calendar: calendar,
+		ends: map[credential.Name]uint64{}, records: map[credential.Name]*record{},
+	}
+}
+
+// Mark finds where the period ends in the record of each credential: with the
+// last event that has an earlier time. One before it may have a later time, by a
+// clock that was wrong.
+func (f *Fold) Mark(e credential.Entry) {
+	if e.Event.At.Before(f.until) {
+		f.ends[e.Name] = max(f.ends[e.Name], e.Head.Sequence)
+	}
 }
 
 // record is what is remembered of one credential.
 type record struct {
 	name   credential.Name
 	before credential.State // after the last event
-	cut    bool             // an event of after the period was met
+	at     time.Time        // of that event
 	alive  []*Key           // those that may be alive
 	// primary is one of them; nil = none yet.
 	primary *Key
@@ -40,23 +58,24 @@ type record struct {
 }
 
 // Add takes the next event. Those of one credential come in the order of its
-// record, from its first one on. An event of after the period ends what is
-// looked at of its credential, also where a later one of another daemon has an
-// earlier time.
+// record, from its first one on. Those after the end that Mark found are left out.
 func (f *Fold) Add(e credential.Entry) {
+	if e.Head.Sequence > f.ends[e.Name] {
+		return
+	}
 	r := f.records[e.Name]
 	if r == nil {
 		r = &record{name: e.Name}
 		f.records[e.Name] = r
 	}
-	if r.cut = r.cut || !e.Event.At.Before(f.until); r.cut {
-		return
-	}
 	f.report.Read.Events++
 	if e.Head.Sequence > f.report.Read.Sequence {
 		f.report.Read.Sequence, f.report.Read.Hash = e.Head.Sequence, e.Head.Hash
 	}
-	if !e.Event.At.Before(f.since) {
+	if e.Event.At.Before(r.at.Add(-clocksDiffer)) {
+		f.report.Read.Backwards++
+	}
+	if !e.Event.At.Before(f.since) && e.Event.At.Before(f.until) {
 		f.report.Read.InPeriod++
 		if isChange(e.Event) {
 			f.report.Changes = append(f.report.Changes, Change{
@@ -66,7 +85,7 @@ func (f *Fold) Add(e credential.Entry) {
 		}
 	}
 	f.fold(r, e)
-	r.before = e.State
+	r.before, r.at = e.State, e.Event.At
 }
 
 // isChange reports whether a person caused an event, or somebody outside.

@@ -2,6 +2,7 @@ package report_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,20 +130,25 @@ func TestRecoveredKeys(t *testing.T) {
 	}
 }
 
-// TestAPeriodIsAPrefixOfEachRecord: what a later daemon with a clock that is
-// behind appended does not come back in.
-func TestAPeriodIsAPrefixOfEachRecord(t *testing.T) {
-	l := newLife(t).first().rotate().drained().retire()
-	last := &l.entries[len(l.entries)-1]
-	end := l.entries[len(l.entries)-2].Event.At
-	last.Event.At = end.Add(-time.Second)
-	fold := report.New(start, end, every{})
-	for _, e := range l.entries {
-		fold.Add(e)
-	}
-	r := fold.Report()
-	if len(r.Keys) != 2 || !r.Keys[0].Died.IsZero() || r.Read.Events != 8 || r.Read.Sequence != 8 || r.Read.Hash != "hash-8" {
+// TestAWrongClockCutsNothingOff: the period ends with the last event that has an
+// earlier time, and what a clock did meanwhile is told.
+func TestAWrongClockCutsNothingOff(t *testing.T) {
+	l := newLife(t).first()
+	l.now = l.state.Due
+	l.do(credential.Begin{Reason: credential.ReasonExpiring}).issue().promote()
+	promotion := &l.entries[len(l.entries)-1].Event
+	promotion.At = promotion.At.AddDate(1, 0, 0) // a year ahead
+	l.drained().retire()
+	r := fold(start, at(80*day), l.entries)
+	if len(r.Keys) != 2 || r.Keys[0].End != report.EndRevoked || !r.Keys[1].Promoted.Equal(promotion.At) || r.Read.Events != 10 {
 		t.Errorf("keys %+v, read %+v", r.Keys, r.Read)
+	}
+	if r.Read.Backwards != 1 || len(r.Breaches) != 0 {
+		t.Errorf("%d events go backwards; breaches %+v", r.Read.Backwards, r.Breaches)
+	}
+	var out strings.Builder
+	if err := r.Markdown(&out); err != nil || !strings.Contains(out.String(), "**A clock was wrong:** 1 events") {
+		t.Errorf("%v: %s", err, out.String())
 	}
 }
 
@@ -173,20 +179,15 @@ func TestCountsAndChanges(t *testing.T) {
 // TestManyEventsAreNotKept: ten thousand failed attempts are one line.
 func TestManyEventsAreNotKept(t *testing.T) {
 	l := newLife(t).first().due().do(credential.Begin{Reason: credential.ReasonExpiring})
-	fold := report.New(start, at(90*day), every{})
-	for _, e := range l.entries {
-		fold.Add(e)
-	}
 	for range 10_000 {
 		event, err := credential.Decide(l.state, credential.StepFailed{Step: credential.StepIssue, Class: credential.ClassDenied, Message: "no"}, l.view())
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.state = credential.Evolve(l.state, event)
-		fold.Add(credential.Entry{Name: name, Event: event, State: l.state, Head: credential.Head{Sequence: 100}})
+		l.append(event)
 		l.wait(time.Second)
 	}
-	r := fold.Report()
+	r := l.report(0, 90*day)
 	failed := 0
 	for _, b := range r.Breaches {
 		if b.Kind == report.KindFailed {
@@ -205,14 +206,14 @@ func TestManyEventsAreNotKept(t *testing.T) {
 func TestManyCredentials(t *testing.T) {
 	l := newLife(t).first().rotate().drained().retire()
 	alone := l.report(0, 90*day)
-	fold := report.New(start, at(90*day), every{})
+	var entries []credential.Entry
 	for _, e := range l.entries {
 		for _, n := range []credential.Name{"b/two", "a/one"} {
 			e.Name = n
-			fold.Add(e)
+			entries = append(entries, e)
 		}
 	}
-	both := fold.Report()
+	both := fold(start, at(90*day), entries)
 	if len(both.Keys) != 4 || both.Counts.Credentials != 2 {
 		t.Fatalf("%d keys", len(both.Keys))
 	}

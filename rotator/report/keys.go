@@ -157,12 +157,12 @@ func (f *Fold) keep(k *Key) {
 	if born.IsZero() {
 		born = k.Claimed
 	}
-	k.Lived = short(end.Sub(born))
+	k.Lived = short(max(0, end.Sub(born)))
 	if !k.Promoted.IsZero() {
 		if !k.Replaced.IsZero() {
 			end = k.Replaced
 		}
-		k.Primary = short(end.Sub(k.Promoted))
+		k.Primary = short(max(0, end.Sub(k.Promoted)))
 	}
 	f.report.Keys = append(f.report.Keys, *k)
 }

@@ -16,6 +16,9 @@ func (r Report) Markdown(w io.Writer) error {
 	page.line("# Keys of %s from %s to %s\n", cell(r.Installation), clock(r.Since), clock(r.Until))
 	page.line("Made from %d events, %d of them in this time, up to number %d (hash %s).", r.Read.Events, r.Read.InPeriod, r.Read.Sequence, orNone(r.Read.Hash))
 	page.line("Numbers under *events* are stream sequences: `keyturn audit export` and `keyturn history NAME -o json` show them.")
+	if r.Read.Backwards > 0 {
+		page.line("\n**A clock was wrong:** %d events have a time that is more than a minute before that of the one before them.", r.Read.Backwards)
+	}
 	for _, u := range r.Read.Unreadable {
 		page.line("\n**Not in this report:** event %d on %s cannot be read: %s", u.Sequence, cell(u.Subject), cell(u.Why))
 	}

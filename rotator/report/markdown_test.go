@@ -95,7 +95,7 @@ func TestJSON(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"since":"2026-03-01T12:00:00Z","until":"2026-03-01T22:00:00Z"`,
-		`"read":{"events":11,"events_in_period":11,"last_sequence":11,"last_hash":"hash-11","unreadable":[]}`,
+		`"read":{"events":11,"events_in_period":11,"last_sequence":11,"last_hash":"hash-11","backwards":0,"unreadable":[]}`,
 		`"counts":{"credentials":1,"keys":2,"issued":2,"promoted":2,"died":1,"breaches":{"failed":1}}`,
 		`"breaches":[{"kind":"failed","credential":"maps/web","rotation":"id-6","since":"2026-03-01T20:00:00Z","until":"2026-03-01T20:01:00Z","lasted":"1m","attempts":1,"classes":{"denied":1},` +
 			`"text":"1 attempt failed (denied x1), the last to generate the key: no","events":[7,8]}]`,

@@ -36,6 +36,10 @@ type Read struct {
 	// Sequence and Hash are those of the last of them, to find it by.
 	Sequence uint64 `json:"last_sequence"`
 	Hash     string `json:"last_hash"`
+	// Backwards is the number of events with a time that is more than a minute before
+	// that of the one before them: a clock was wrong, and so may be lengths that
+	// end or begin there.
+	Backwards int `json:"backwards"`
 	// Unreadable are stored messages that could not be read: they are missing
 	// in all else.
 	Unreadable []Unreadable `json:"unreadable"`

@@ -80,6 +80,8 @@ type Result struct {
 	Faults     map[string]int
 	Rotations  int
 	Steps      int
+	// Record is what the daemons left.
+	Record *Record
 }
 
 // Run runs one seed; it must be called in a testing/synctest bubble of its own.
@@ -114,7 +116,7 @@ func Run(seed uint64, trace bool) Result {
 	w.stop()
 	return Result{
 		Seed: seed, Outside: w.outside, Violations: w.audit.violations, Trace: w.told, Faults: w.faults,
-		Rotations: w.audit.rotations, Steps: w.steps,
+		Rotations: w.audit.rotations, Steps: w.steps, Record: w.record,
 	}
 }
 
