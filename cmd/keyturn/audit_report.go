@@ -22,7 +22,7 @@ acknowledged. Markdown, or JSON with --output json. Each line names the events t
 Times are UTC. A time that is not over yet is reported up to now. The report believes the record:
 keyturn audit verify proves it. Exit code 1 if an event could not be read: it is then missing.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			from, to, err := period(month, since, until, wallClock().UTC().Truncate(time.Second))
+			from, to, err := period(month, since, until, wallClock().UTC())
 			if err != nil {
 				return usage(err)
 			}

@@ -17,7 +17,7 @@ import (
 type lived struct {
 	Number         uint64
 	Fingerprint    credential.Fingerprint
-	By, Why        string
+	By, Why        string // By: the actor, and the id of the request
 	Replaces, Next credential.Fingerprint
 	Lived, Primary string
 	End            report.End
@@ -26,7 +26,7 @@ type lived struct {
 
 func keys(r report.Report) (list []lived) {
 	for _, k := range r.Keys {
-		list = append(list, lived{k.Number, k.Fingerprint, k.Actor, k.Why, k.Replaces, k.ReplacedBy, k.Lived, k.Primary, k.End, k.Events})
+		list = append(list, lived{k.Number, k.Fingerprint, strings.TrimSpace(k.Actor + " " + k.Request), k.Why, k.Replaces, k.ReplacedBy, k.Lived, k.Primary, k.End, k.Events})
 	}
 	return list
 }
@@ -62,7 +62,27 @@ func TestKeysThatLived(t *testing.T) {
 				credential.Begin{Reason: credential.ReasonRequested}).issue()
 		}, 0, 2 * day, []lived{
 			{1, "fp-1", "policy", firstKey, "", "", "47h59m", "47h58m", "", []uint64{2, 3, 4, 5}},
-			{2, "fp-2", "oncall", "oncall asked for it: it was in a chat", "", "", "23h57m", "", "", []uint64{7, 8}},
+			{2, "fp-2", "oncall r-1", "oncall asked for it: it was in a chat", "", "", "23h57m", "", "", []uint64{7, 8}},
+		}},
+		{"one that died at the very beginning did not live in the time", func(l *life) {
+			l.first(hours())
+			second(l).drained().retire()
+		}, 9*time.Hour + 3*time.Minute, 10 * time.Hour, []lived{
+			{2, "fp-2", "policy", expiring, "fp-1", "", "1h59m", "1h58m", "", []uint64{6, 7, 8}},
+		}},
+		{"the issuer may name another expiry", func(l *life) {
+			l.first().until(day).do(credential.Found{
+				Finding: credential.Finding{Kind: credential.FindingExpiry, Seat: credential.SeatID{Item: "i1", Slot: 1}}, Expires: at(10 * day),
+			})
+		}, 0, 20 * day, []lived{
+			{1, "fp-1", "policy", firstKey, "", "", "239h59m", "239h58m", report.EndExpired, []uint64{2, 3, 4, 5, 6}},
+		}},
+		{"a request is that of its own rotation only", func(l *life) {
+			l.first(hours()).until(time.Hour).do(credential.RequestRotation{ID: "r-1", Actor: "oncall", Now: true}, credential.Begin{Reason: credential.ReasonRequested})
+			l.issue().promote().drained().retire().rotate()
+		}, 9 * time.Hour, 24 * time.Hour, []lived{
+			{2, "fp-2", "oncall r-1", "oncall asked for it: no reason was given", "fp-1", "fp-3", "12h", "7h39m54s", report.EndExpired, []uint64{7, 8, 9, 14}},
+			{3, "fp-3", "policy", expiring, "fp-2", "", "12h", "11h59m", report.EndExpired, []uint64{12, 13, 14}},
 		}},
 		{"a claim under which nothing was generated begins no key", func(l *life) {
 			l.do(declare(l.t), credential.Begin{Reason: credential.ReasonFirstKey}, credential.ItemMade{Item: "i1"},

@@ -13,7 +13,7 @@ import (
 // Markdown writes a report as Markdown with tables.
 func (r Report) Markdown(w io.Writer) error {
 	page := &page{}
-	page.line("# Keys of %s from %s to %s\n", cell(r.Installation), clock(r.Since), clock(r.Until))
+	page.line("# Keys of %s from %s to %s\n", cell(r.Installation), r.Since.Format(time.RFC3339Nano), r.Until.Format(time.RFC3339Nano))
 	page.line("Made from %d events, %d of them in this time, up to number %d (hash %s).", r.Read.Events, r.Read.InPeriod, r.Read.Sequence, orNone(r.Read.Hash))
 	page.line("Numbers under *events* are stream sequences: `keyturn audit export` and `keyturn history NAME -o json` show them.")
 	if r.Read.Backwards > 0 {
