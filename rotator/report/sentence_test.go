@@ -1,6 +1,9 @@
 package report_test
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +82,34 @@ func TestTextOfPeopleStaysInItsLine(t *testing.T) {
 	line := lines[len(lines)-1]
 	if strings.ContainsAny(line, "\n\r\t\x1b\u202e\u2028") || !strings.Contains(line, "released (by ann)") {
 		t.Errorf("%q", line)
+	}
+}
+
+// TestEveryTypeHasWords goes by the golden files, one for each type that there is.
+func TestEveryTypeHasWords(t *testing.T) {
+	files, err := filepath.Glob("../../publisher/testdata/golden/*.json")
+	if err != nil || len(files) < 17 {
+		t.Fatalf("%d golden files: %v", len(files), err)
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var golden struct {
+			Headers map[string]string
+			Data    struct{ Fact json.RawMessage }
+		}
+		if err := json.Unmarshal(text, &golden); err != nil {
+			t.Fatal(err)
+		}
+		fact, err := credential.DecodeFact(credential.EventType(golden.Headers["ce-type"]), golden.Data.Fact)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if words := report.Sentence(credential.State{}, credential.Entry{Event: credential.Event{At: start, Fact: fact}}); words == string(fact.Type()) {
+			t.Errorf("%s has no words", words)
+		}
 	}
 }
 
