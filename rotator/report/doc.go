@@ -1,30 +1,31 @@
 // Package report says what a record tells of a time: every key that lived in it,
-// who or what caused it, how long it lived, and where the policy was not kept.
-// It also says single events in words. It is pure: it reads no clock and no
-// stream, and the same events and period give the same report.
+// who or what caused it, how long it lived, and where the policy was not kept. It
+// also says single events in words. It is pure: it reads no clock and no stream,
+// and the same events and period give the same report.
 //
 // # What it is made from
 //
 // A Fold is fed the events of all credentials from their first on, once to mark
-// where the period ends in each record and once to fold them. It keeps no event: for each credential the last state and the keys that may be
-// alive, and of the period what the report lists. A key that died before the
-// period is forgotten, and a thousand failed attempts in a row are one line. So memory grows with
+// where the period ends in each record and once to fold them. It keeps no event:
+// for each credential the last state and the keys that may be alive, and of the
+// period what the report lists. A key that died before the period is forgotten,
+// and a thousand failed attempts in a row are one line. So memory grows with
 // credentials, with keys, breaches and changes of the period, not with events.
 //
-// An event counts by its own time, which is signed, not by when the stream
-// stored it. The last event of a credential with a time before the end of the period
-// is the last that is looked at. (The first one with a later time would not do: a
+// An event counts by its own time, which is signed, not by when the stream stored
+// it. The last event of a credential with a time before the end of the period is
+// the last that is looked at. (The first one with a later time would not do: a
 // clock may be a year ahead, and the next daemon's is right. What shows that a
-// clock was wrong is counted and told.) Each number in the report follows
-// from the instants beside it; those are the times of the events whose sequences
-// stand with it, or follow from them as said below.
+// clock was wrong is counted and told.) Each number in the report follows from the
+// instants beside it; those are the times of the events whose sequences stand with
+// it, or follow from them as said below.
 //
 // # A life
 //
 // A key begins with the claim to generate it (rotation.started or step.claimed):
 // it is not older. It is issued by key.issued, promoted by key.promoted, and
-// replaced by the key.promoted of the next one. It has lived from issued to
-// died; one that was never proven, from the claim on. It dies
+// replaced by the key.promoted of the next one. It has lived from issued to died;
+// one that was never proven, from the claim on. It dies
 //
 //	revoked      at key.invalidated: revoked, and read back as inactive
 //	expired      at its own expiry, whether or not an event has said so yet
@@ -36,8 +37,8 @@
 // # Breaches
 //
 // One is in the report if it stood at some time of the period; its times may lie
-// before. "Grace" is twice the window of a claim, min(30 s, lead / 8): what a
-// step may take when a daemon dies in the middle of it.
+// before. "Grace" is twice the window of a claim, min(30 s, lead / 8): what a step
+// may take when a daemon dies in the middle of it.
 //
 // older-than-policy: a key was the primary after the earlier of
 //
@@ -57,17 +58,18 @@
 //	they are waited for before retirement and then passed over
 //	moved to when the policy's window is open next, + grace
 //
-// by the policy in force at that promotion. A hold or a halt does not make the limit later.
+// by the policy in force at that promotion. A hold or a halt does not make the
+// limit later.
 //
 // held: a hold stood: from credential.held to the first of its own end,
 // credential.released and the next credential.held.
 //
-// failed: attempts failed one after another: from the first rotation.failed to
-// the event that shows that it went on (key.issued, key.promoted,
-// key.invalidated, rotation.started or rotation.abandoned).
+// failed: attempts failed one after another: from the first rotation.failed to the
+// event that shows that it went on (key.issued, key.promoted, key.invalidated,
+// rotation.started or rotation.abandoned).
 //
-// never-acknowledged: the policy names consumers, and when key.promoted
-// (confirm before promote; not the first key, which takes none away) or the first of key.retiring and
-// key.invalidated of a replaced key (confirm before retire) was appended, one of them had
-// not confirmed the new key. It has no length.
+// never-acknowledged: the policy names consumers, and when key.promoted (confirm
+// before promote; not the first key, which takes none away) or the first of
+// key.retiring and key.invalidated of a replaced key (confirm before retire) was
+// appended, one of them had not confirmed the new key. It has no length.
 package report
