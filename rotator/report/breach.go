@@ -80,30 +80,38 @@ func (f *Fold) drained(r *record, k *Key, by uint64) {
 	})
 }
 
-func (f *Fold) holdBegins(r *record, e credential.Entry, h credential.Hold) {
+// standing is where a hold of its own stands, or the freeze.
+func (r *record) standing(freeze bool) **Breach {
+	if freeze {
+		return &r.freeze
+	}
+	return &r.hold
+}
+
+func (f *Fold) holdBegins(at **Breach, e credential.Entry, h credential.Hold) {
 	text := "by " + h.Actor + ", without an end"
 	if !h.Until.IsZero() {
 		text = "by " + h.Actor + ", to end " + clock(h.Until)
 	}
-	r.hold = &Breach{
-		Kind: KindHeld, Credential: r.name, Since: e.Event.At, Until: h.Until, Actor: h.Actor,
+	*at = &Breach{
+		Kind: KindHeld, Credential: e.Name, Since: e.Event.At, Until: h.Until, Actor: h.Actor,
 		Reason: h.Reason, Text: OneLine(text + ": " + orUnsaid(h.Reason)), Events: []uint64{e.Head.Sequence},
 	}
 }
 
 // holdEnds ends a hold that stands, or that has ended by itself.
-func (f *Fold) holdEnds(r *record, e credential.Entry) {
-	if r.hold == nil {
+func (f *Fold) holdEnds(at **Breach, e credential.Entry) {
+	if *at == nil {
 		return
 	}
-	b := *r.hold
+	b := **at
 	if b.Until.IsZero() || b.Until.After(e.Event.At) {
 		b.Until = e.Event.At
 		b.Text += fmt.Sprintf("; ended by %s", OneLine(e.Event.Actor))
 	}
 	b.Events = append(b.Events, e.Head.Sequence)
 	f.breach(b)
-	r.hold = nil
+	*at = nil
 }
 
 func (f *Fold) attemptFailed(r *record, e credential.Entry, fact credential.Failed) {
@@ -181,7 +189,7 @@ func (f *Fold) breach(b Breach) {
 }
 
 func byKind(a, b Breach) int {
-	kinds := []Kind{KindOverAge, KindDrain, KindHeld, KindFailed, KindUnconfirmed}
+	kinds := []Kind{KindLeaked, KindOverAge, KindDrain, KindHeld, KindFailed, KindUnconfirmed}
 	return cmp.Or(cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)),
 		cmp.Compare(a.Credential, b.Credential), a.Since.Compare(b.Since), cmp.Compare(a.Events[0], b.Events[0]))
 }

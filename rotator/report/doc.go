@@ -40,6 +40,9 @@
 // before. "Grace" is twice the window of a claim, min(30 s, lead / 8): what a step
 // may take when a daemon dies in the middle of it.
 //
+// leaked: a key was in wrong hands: from the first key.compromised that names it to
+// its death.
+//
 // older-than-policy: a key was the primary after the earlier of
 //
 //	its promotion + the policy's lifetime

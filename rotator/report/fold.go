@@ -54,6 +54,7 @@ type record struct {
 	asked  *credential.Request
 	began  uint64
 	hold   *Breach // that stands
+	freeze *Breach // that stands
 	failed *Breach // attempts that nothing good followed yet
 }
 
@@ -91,7 +92,7 @@ func (f *Fold) Add(e credential.Entry) {
 // isChange reports whether a person caused an event, or somebody outside.
 func isChange(e credential.Event) bool {
 	switch fact := e.Fact.(type) {
-	case credential.Registered, credential.Recovered, credential.Updated, credential.Held, credential.Released:
+	case credential.Registered, credential.Recovered, credential.Updated, credential.Held, credential.Released, credential.Compromised:
 		return true
 	case credential.Drifted:
 		return !fact.Healed && fact.Finding.Kind != credential.FindingVaultOutage
@@ -105,6 +106,9 @@ func (f *Fold) fold(r *record, e credential.Entry) {
 	switch fact := e.Event.Fact.(type) {
 	case credential.Registered:
 		r.ruled = e.Event.At
+		if fact.Frozen != nil {
+			f.holdBegins(&r.freeze, e, *fact.Frozen)
+		}
 	case credential.Recovered:
 		f.recovered(r, e, fact)
 	case credential.Updated:
@@ -112,10 +116,12 @@ func (f *Fold) fold(r *record, e credential.Entry) {
 			f.ruleChanges(r, e)
 		}
 	case credential.Held:
-		f.holdEnds(r, e)
-		f.holdBegins(r, e, fact.Hold)
+		f.holdEnds(r.standing(fact.Freeze), e)
+		f.holdBegins(r.standing(fact.Freeze), e, fact.Hold)
 	case credential.Released:
-		f.holdEnds(r, e)
+		f.holdEnds(r.standing(fact.Freeze), e)
+	case credential.Compromised:
+		f.leaked(r, e, fact)
 	case credential.Started:
 		r.asked, r.began = nil, e.Head.Sequence
 		if fact.Rotation.Reason == credential.ReasonRequested {
@@ -174,8 +180,10 @@ func (f *Fold) Report() Report {
 // end looks at what stands at the end of the period.
 func (f *Fold) end(r *record) {
 	f.age(r, f.until, 0)
-	if r.hold != nil {
-		f.breach(*r.hold)
+	for _, hold := range []*Breach{r.hold, r.freeze} {
+		if hold != nil {
+			f.breach(*hold)
+		}
 	}
 	if r.failed != nil {
 		f.breach(*r.failed)

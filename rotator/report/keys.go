@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -60,7 +61,8 @@ func (f *Fold) promoted(r *record, e credential.Entry, fact credential.Promoted)
 	f.age(r, e.Event.At, e.Head.Sequence)
 	old := r.primary
 	r.primary, r.ruled = k, e.Event.At
-	k.Promoted = e.Event.At
+	k.Again = !k.Promoted.IsZero()
+	k.Promoted, k.Replaced, k.drainEnd = e.Event.At, time.Time{}, time.Time{}
 	k.Events = append(k.Events, e.Head.Sequence)
 	if old == nil {
 		return
@@ -90,6 +92,27 @@ func (f *Fold) invalidated(r *record, e credential.Entry, fact credential.Invali
 	f.die(r, e, end, deathOf(fact, seat.Expires, e.Event.At), func(k *Key) bool { return k.Seat == fact.Seat })
 }
 
+// leaked notes that keys are in wrong hands, from the first word of it on.
+func (f *Fold) leaked(r *record, e credential.Entry, fact credential.Compromised) {
+	for _, named := range fact.Keys {
+		k := r.find(named.Seat)
+		if k == nil || k.leak != nil {
+			continue
+		}
+		k.Leaked = e.Event.At
+		k.Events = append(k.Events, e.Head.Sequence)
+		how := "its replacement came first"
+		if fact.Leak.Immediately {
+			how = "it was to die before its replacement was there"
+		}
+		k.leak = &Breach{
+			Kind: KindLeaked, Credential: r.name, Fingerprint: k.Fingerprint, Rotation: k.Rotation, Since: e.Event.At,
+			Actor: fact.Leak.Actor, Reason: fact.Leak.Reason, Events: []uint64{e.Head.Sequence},
+			Text: OneLine(fmt.Sprintf("key %s was in wrong hands, as %s said: %s; %s", fingerprint(k.Fingerprint), fact.Leak.Actor, orUnsaid(fact.Leak.Reason), how)),
+		}
+	}
+}
+
 // die ends keys.
 func (f *Fold) die(r *record, e credential.Entry, end End, at time.Time, which func(*Key) bool) {
 	r.alive = slices.DeleteFunc(r.alive, func(k *Key) bool {
@@ -98,6 +121,10 @@ func (f *Fold) die(r *record, e credential.Entry, end End, at time.Time, which f
 		}
 		k.Died, k.End = at, end
 		k.Events = append(k.Events, e.Head.Sequence)
+		if k == r.primary { // killed in an emergency, before there was another
+			f.age(r, e.Event.At, e.Head.Sequence)
+			r.primary = nil
+		}
 		f.drained(r, k, e.Head.Sequence)
 		f.keep(k)
 		return true
@@ -146,6 +173,11 @@ func expiredBy(k *Key, at time.Time) bool { return !k.Expires.IsZero() && !k.Exp
 
 // keep puts a key into the report if it lived in the period.
 func (f *Fold) keep(k *Key) {
+	if k.leak != nil {
+		k.leak.Until = k.Died
+		k.leak.Events = until(k.leak.Events[0], k.Events[len(k.Events)-1])
+		f.breach(*k.leak)
+	}
 	if !k.Died.IsZero() && !k.Died.After(f.since) {
 		return
 	}

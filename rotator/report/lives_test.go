@@ -53,6 +53,9 @@ func TestTheReportAgreesWithTheState(t *testing.T) {
 				if !k.Promoted.IsZero() {
 					promoted++
 				}
+				if k.Again {
+					promoted++
+				}
 				switch {
 				case alive(k, entries):
 					if got[k.Seat] == "" {

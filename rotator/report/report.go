@@ -85,10 +85,14 @@ type Key struct {
 	// Claimed is when the claim to generate it was opened: it is not older.
 	Claimed  time.Time `json:"claimed,omitzero"`
 	Issued   time.Time `json:"issued,omitzero"`   // proven and in Vault
-	Promoted time.Time `json:"promoted,omitzero"` // became the primary
+	Promoted time.Time `json:"promoted,omitzero"` // became the primary, the last time
+	// Again is true for one that took over again in an emergency.
+	Again    bool      `json:"again,omitempty"`
 	Replaced time.Time `json:"replaced,omitzero"` // another became the primary
 	Died     time.Time `json:"died,omitzero"`     // zero = alive at the end of the period
 	Expires  time.Time `json:"expires,omitzero"`
+	// Leaked is when somebody said that it was in wrong hands.
+	Leaked time.Time `json:"leaked,omitzero"`
 	// End is how it died; empty = it had not.
 	End End `json:"end,omitempty"`
 	// Lived is from Issued (Claimed for one that was never proven) to Died, or
@@ -102,6 +106,7 @@ type Key struct {
 	policy   credential.Policy // that it drains by
 	drainEnd time.Time         // zero = it does not drain
 	outage   time.Duration     // of Vault, by which its drain was made longer
+	leak     *Breach           // that it leaked; nil = it did not
 	asked    bool              // whether its consumers had confirmed was looked at
 }
 
@@ -120,6 +125,7 @@ type Kind string
 
 // The kinds of breaches; doc.go defines each.
 const (
+	KindLeaked      Kind = "leaked"
 	KindOverAge     Kind = "older-than-policy"
 	KindDrain       Kind = "drained-too-long"
 	KindHeld        Kind = "held"

@@ -40,6 +40,8 @@ func Why(reason credential.Reason, asked *credential.Request) string {
 		return "the declared privileges, items or referrers changed"
 	case credential.ReasonRefused:
 		return "the issuer no longer accepts the primary key"
+	case credential.ReasonLeaked:
+		return "the primary key leaked"
 	}
 	return string(reason)
 }

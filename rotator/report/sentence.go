@@ -44,7 +44,13 @@ func words(before credential.State, e credential.Entry) string {
 	case credential.Held:
 		return heldWords(f.Hold)
 	case credential.Released:
-		return releasedWords(before.Hold, e.Event.At)
+		hold := before.Hold
+		if f.Freeze {
+			hold = before.Frozen
+		}
+		return releasedWords(hold, e.Event.At)
+	case credential.Compromised:
+		return compromisedWords(f)
 	case credential.Started:
 		return startedWords(before, f)
 	case credential.Failed:
@@ -110,6 +116,21 @@ func updatedWords(before credential.State, f credential.Updated) string {
 		parts = append(parts, text)
 	}
 	return strings.Join(parts, "; ")
+}
+
+func compromisedWords(f credential.Compromised) string {
+	var keys []string
+	for _, k := range f.Keys {
+		keys = append(keys, fmt.Sprintf("the %s key %s (slot %d of item %s)", k.Role, fingerprint(k.Fingerprint), k.Seat.Slot, k.Seat.Item))
+	}
+	text := strings.Join(keys, " and ") + " LEAKED: " + orUnsaid(f.Leak.Reason)
+	if f.Leak.Immediately {
+		text += "; to die before its replacement is there"
+	}
+	if f.Leak.OverrideHold {
+		text += "; whatever is held"
+	}
+	return text
 }
 
 func heldWords(h credential.Hold) string {

@@ -210,7 +210,7 @@ func (w *World) destroys(d *daemon, name credential.Name, what string, seat cred
 	if stored.Primary.Seat == seat && !stored.Primary.Secret.Empty() && !wanted {
 		a.violate("I1 %s: %s on %s, which Vault shows as the primary", name, what, seat)
 	}
-	if live, alive := w.portal.live(name)[seat]; alive && live.by != "" && !claim.Fence { // with one, it may be an earlier mint of ours
+	if live, alive := w.portal.live(name)[seat]; alive && live.by != "" && op == credential.OpGenerate && !claim.Fence { // with one, it may be an earlier mint of ours
 		a.violate("%s: %s on %s kills a stranger's key", name, what, seat)
 	}
 	if op == credential.OpRevoke && listed && s.Role == credential.RoleDraining && s.Leak == nil {
