@@ -50,6 +50,9 @@
 //	ready  the key is in Vault and proven  the candidate waits for gate and window
 //	drain  the key is promoted             other seats wait for their end
 //
+// A seat may carry a leak: its key is in wrong hands. The state is an emergency
+// while there is such a seat, or no primary because one was killed.
+//
 // A rotation leaves drain when only the primary is left on the seat list. Before
 // that it leaves only by being abandoned, which makes its candidate an orphan
 // and has the rotation begun again, or by a rotation that takes its seats over: for new settings, or because the
@@ -57,7 +60,8 @@
 // still keeps the drain open.
 //
 // A seat is primary, candidate, draining or orphan. There is at most one primary
-// and, once there was one, always one; at most one candidate, and only before
+// and, once there was one, always one, unless an operator had it killed before
+// there was another; at most one candidate, and only before
 // its promotion. A claim is open until it is closed by name or superseded by one
 // that found it over. Hold, failure, request and drift stand beside all this:
 // each stops some steps and moves none.
@@ -67,9 +71,11 @@
 // I1 What Vault shows as primary works at the issuer at every instant after
 // registration.
 //
-// I2 A seat that is primary is never generated on or revoked by a rotation.
+// I2 A seat that is primary is never generated on, and revoked only when its key
+// leaked and an operator wanted it dead immediately.
 //
-// I3 The old key dies only after the new one is stored, proven and promoted.
+// I3 The old key dies only after the new one is stored, proven and promoted, with
+// the same exception.
 //
 // I4 A credential has one open rotation, however many daemons there are.
 //
@@ -79,16 +85,34 @@
 // I6 Every change of state is one event, and nothing in memory moves before its
 // append is acknowledged.
 //
-// I7 No destructive claim is appended while a hold stands.
+// I7 No destructive claim is appended while a hold or the freeze stands, but to
+// revoke a leaked key with an operator's word that goes over the hold.
 //
 // I1 to I3 hold provided that no issuer call takes effect later than its claim's
 // window plus margin, that nobody outside keyturn kills the key, and that
 // outages are shorter than the lead time less the time of a rotation.
 //
+// # Emergencies
+//
+// key.compromised marks the seats. Then, before anything planned and whatever
+// back-off, gate, window, drain and skew say:
+//
+//	a leaked candidate        its rotation is abandoned, it dies, the next is made
+//	a leaked old key          dies
+//	a leaked primary          another key is promoted, and it dies: a candidate that
+//	                          is proven, else a draining key that Vault carries, else
+//	                          a new one on the other slot, or on a new item
+//	that, immediately         dies first
+//
+// A leaked key is never promoted and never generated over. What keeps one alive (a
+// claim to generate on its seat, a hold that came later, an issuer that refuses) is
+// told by the state, tried again by and by, and stops nothing else.
+//
 // # What fails how
 //
 // Decide refuses with ErrStale (the state has moved on), ErrClaimed (an earlier
-// claim may still be at work), ErrHeld, ErrNothing (already so), ErrUnknown (not
+// claim may still be at work), ErrHeld, ErrNothing (already so), ErrRepeated (a
+// request that was answered), ErrNoKey (no living key is meant), ErrUnknown (not
 // registered) or ErrAbsurd (a date that cannot be true). None of these changes
 // anything. What Next asks for, Decide does not refuse in the same view.
 //

@@ -24,6 +24,9 @@
 //   - A stalled daemon wakes. Its claim's window is over, so it makes no call at
 //     the issuer; its Vault write names an old version, so it conflicts; its
 //     append names an old head, so it conflicts.
+//   - A key leaked. Its calls are marked as urgent (Urgent), what fails is tried
+//     again within a second, and no parked work holds it up. A key that dies
+//     immediately needs the issuer only.
 //   - Somebody else wrote Vault. It is recorded as drift and left alone until an
 //     operator decides.
 //
