@@ -103,8 +103,9 @@ func (r *Record) follow(ctx context.Context, cfg jetstream.ConsumerConfig, inFli
 }
 
 // forget removes a reader from the server, which would do so later by itself.
+// Who only reads may not remove any: it could not be said whose.
 func (r *Record) forget(ctx context.Context, consumer string) {
-	if !connected(r.js) {
+	if r.cfg.Signer == nil || !connected(r.js) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

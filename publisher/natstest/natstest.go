@@ -35,7 +35,7 @@ type Server struct {
 // Start runs one server.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
-	opts := &server.Options{
+	return StartWith(t, &server.Options{
 		ServerName: "n1",
 		Host:       "127.0.0.1",
 		Port:       server.RANDOM_PORT,
@@ -43,7 +43,12 @@ func Start(t testing.TB, options ...Option) *Server {
 		StoreDir:   t.TempDir(),
 		NoLog:      true,
 		NoSigs:     true,
-	}
+	}, options...)
+}
+
+// StartWith runs one server with these options.
+func StartWith(t testing.TB, opts *server.Options, options ...Option) *Server {
+	t.Helper()
 	for _, option := range options {
 		option(opts)
 	}
