@@ -79,6 +79,9 @@ func connectNATS(ctx context.Context, c config.NATS, get config.VaultGet, wait b
 	if tlsConfig != nil {
 		settings = append(settings, nats.Secure(tlsConfig))
 	}
+	if c.InboxPrefix != "" {
+		settings = append(settings, nats.CustomInboxPrefix(c.InboxPrefix))
+	}
 	// each is asked again at every reconnect, so a changed secret is used
 	read := func(s config.Source) (credential.Secret, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

@@ -22,6 +22,7 @@ var (
 	issuerName     = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 	vaultPath      = regexp.MustCompile(`^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$`)
 	dotsInPath     = regexp.MustCompile(`(^|/)\.{1,2}(/|$)`)
+	inboxPrefix    = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 	signerKey      = regexp.MustCompile(`^U[A-Z2-7]{55}$`)
 )
 
@@ -91,6 +92,9 @@ func (k *checker) nats(n *NATS) {
 	k.source("nats.password", n.Password, true)
 	k.source("nats.token", n.Token, true)
 	k.tls("nats.tls", n.TLS)
+	if n.InboxPrefix != "" && !inboxPrefix.MatchString(n.InboxPrefix) {
+		k.Addf("nats.inbox_prefix", "%q is not the beginning of a subject: want such as _INBOX_ops", n.InboxPrefix)
+	}
 	if n.Replicas != 1 && n.Replicas != 3 && n.Replicas != 5 {
 		k.Addf("nats.replicas", "want 1, 3 or 5")
 	}

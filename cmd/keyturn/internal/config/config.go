@@ -61,6 +61,9 @@ type NATS struct {
 	Password  Source `yaml:"password"`
 	Token     Source `yaml:"token"`
 	TLS       TLS    `yaml:"tls"`
+	// InboxPrefix is where answers go, for a login that may not subscribe to all
+	// of _INBOX; empty = "_INBOX".
+	InboxPrefix string `yaml:"inbox_prefix"`
 	// Replicas of the stream that setup makes; zero = 1.
 	Replicas int `yaml:"replicas"`
 	// SignerRoot is the public key that setup printed; empty = the first one

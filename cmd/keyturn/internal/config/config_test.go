@@ -67,6 +67,7 @@ func TestLoadFull(t *testing.T) {
 		"NATS.URL":                         "tls://n1.example.com:4222,tls://n2.example.com:4222",
 		"NATS.User":                        "keyturn",
 		"NATS.Password":                    "file /etc/keyturn/nats-password",
+		"NATS.InboxPrefix":                 "_INBOX_keyturn",
 		"NATS.Replicas":                    3.0,
 		"NATS.TLS.CA":                      "/etc/keyturn/ca.pem",
 		"Vault.Login.AppRole.Mount":        "approle-ci",
