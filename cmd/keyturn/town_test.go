@@ -44,7 +44,7 @@ type town struct {
 }
 
 const townConfig = `installation: test
-nats: {url: %q}
+nats: {url: %q%s}
 vault: {addr: %q, prefix: %q, login: {token: {file: %q}}}
 issuers:
   portal: {type: arcgis, url: %q, username: %s, password: {value: %q}, min_lifetime: 1s, timeout: 5s%s}
@@ -54,7 +54,15 @@ daemon: {http: "127.0.0.1:0", workers: 64%s}
 // newTown starts it all. Issuer and daemon are more fields of the configuration.
 func newTown(t *testing.T, issuer, daemon string) *town {
 	t.Helper()
-	w := &town{vault: vaulttest.Start(t), nats: natstest.Start(t), calendar: &schedule.Calendar{}}
+	server := natstest.Start(t)
+	conn, _ := natstest.Connect(t, server.ClientURL())
+	return newTownAt(t, server, conn, "", issuer, daemon)
+}
+
+// newTownAt is newTown at a server to which the daemons log in with these fields.
+func newTownAt(t *testing.T, broker *natstest.Server, conn *nats.Conn, login, issuer, daemon string) *town {
+	t.Helper()
+	w := &town{vault: vaulttest.Start(t), nats: broker, conn: conn, calendar: &schedule.Calendar{}}
 	portal, err := emulator.New(emulator.Config{MinLifetime: time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +79,7 @@ func newTown(t *testing.T, issuer, daemon string) *town {
 	dir := t.TempDir()
 	w.path = filepath.Join(dir, "keyturn.yaml")
 	token := filepath.Join(dir, "token")
-	text := fmt.Sprintf(townConfig, w.nats.ClientURL(), w.vault.Addr, "kt-"+uuid.NewString()[:8], token,
+	text := fmt.Sprintf(townConfig, w.nats.ClientURL(), login, w.vault.Addr, "kt-"+uuid.NewString()[:8], token,
 		server.URL+portal.BasePath(), emulator.DefaultUser, emulator.DefaultPassword, issuer, daemon)
 	for path, content := range map[string]string{w.path: text, token: w.vault.Token.Reveal()} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -79,11 +87,6 @@ func newTown(t *testing.T, issuer, daemon string) *town {
 		}
 	}
 	eventually(t, "setup succeeds", func() bool { return setup(t.Context(), w.load(t), io.Discard, "table", false) == nil })
-	w.conn, err = nats.Connect(w.nats.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.conn.Close)
 	return w
 }
 

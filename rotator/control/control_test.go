@@ -224,7 +224,7 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 	must(t, err)
 	var info micro.Info
 	must(t, json.Unmarshal(reply.Data, &info))
-	if info.Version != "1.2.3" || len(info.Endpoints) != 7 {
+	if info.Version != "1.2.3" || len(info.Endpoints) != 8 {
 		t.Fatalf("info %+v", info)
 	}
 	for _, endpoint := range info.Endpoints {
@@ -237,6 +237,7 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"name":"a/b","spec":{"issuer":"portal"}}`))
 	f.Add([]byte(`{"name":"a/b","request":"1","now":true}`))
+	f.Add([]byte(`{"name":"a/b","fingerprint":"0123456789abcdef"}`))
 	f.Add([]byte(`[]`))
 	f.Add([]byte("\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -7,8 +7,12 @@
 // follows the record. Whoever may publish on keyturn.control.> is an
 // administrator: grant that subject to operators only.
 //
+// A consumer that a policy names confirms that it uses a key with one message to
+// keyturn.ack.<consumer>, with or without a reply subject. Its name is the last
+// token of that subject, so let it publish on its own only: deploy/nats shows how.
+//
 // A refusal carries the header Nats-Service-Error-Code: 400 the request is
 // wrong, 404 no such credential, 409 it does not fit the state, 503 the record
 // cannot be reached. A request that changes nothing is answered with
-// "unchanged", so repeating one does no harm.
+// "unchanged", an acknowledgement with "already", so repeating one does no harm.
 package control

@@ -9,6 +9,9 @@ func DecodeForFuzz(data []byte) (taken []credential.Name) {
 	if decodeRequest(data, &apply, &apply.Name) == nil {
 		taken = append(taken, apply.Name)
 	}
+	if ack, err := decodeAck(data); err == nil {
+		taken = append(taken, ack.Name)
+	}
 	var rotate Rotate
 	if decodeRequest(data, &rotate, &rotate.Name) == nil {
 		taken = append(taken, rotate.Name)

@@ -28,6 +28,29 @@ func FuzzDecodeRequest(f *testing.F) {
 	})
 }
 
+// FuzzDecodeAck: an acknowledgement that is taken is small, of a credential that
+// can exist, with a fingerprint; all else is refused as bad, and not repeated.
+func FuzzDecodeAck(f *testing.F) {
+	for _, text := range []string{
+		`{"name":"a/b","fingerprint":"0123456789abcdef"}`, `{"name":"a/b","fingerprint":"AAPTkey"}`, `{"fingerprint":"0123456789abcdef"}`,
+		`{"name":"a/b","fingerprint":"0123456789abcdef","consumer":"c"}`, `{"name":"a/b","fingerprint":"0123456789abcdef\n"}`, `null`, `[]`, ``, "\x00",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		ack, err := decodeAck(data)
+		if err != nil {
+			if code, text := refusal(err); code != CodeBad || ack.Fingerprint != "" && len(ack.Fingerprint) >= 20 && strings.Contains(text, string(ack.Fingerprint)) {
+				t.Fatalf("%s %.200s", code, text)
+			}
+			return
+		}
+		if _, err := credential.ParseName(string(ack.Name)); err != nil || len(ack.Fingerprint) != 16 || len(data) > maxAck {
+			t.Fatalf("%q was taken: %+v", data, ack)
+		}
+	})
+}
+
 func check(t *testing.T, data []byte, request, again any, name *credential.Name) {
 	t.Helper()
 	if err := decodeRequest(data, request, name); err != nil {

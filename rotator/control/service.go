@@ -79,6 +79,9 @@ func (s *Service) Run(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("control endpoint %s: %w", e.name, err), service.Stop())
 		}
 	}
+	if err := s.takeAcks(work, service); err != nil {
+		return errors.Join(err, service.Stop())
+	}
 	// The server knows of the endpoints once it has answered. One that is away
 	// learns of them when it is back.
 	if err := s.config.Conn.FlushTimeout(s.config.Timeout); err != nil {
@@ -96,9 +99,20 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-// handler runs each request in a goroutine of its own: the framework runs the
-// handlers of an endpoint one after the other.
+// handler takes a request out of its envelope.
 func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
+	return s.serve(ctx, e.name, func(ctx context.Context, data []byte) (any, error) {
+		by, arguments, err := s.open(data)
+		if err != nil {
+			return nil, err
+		}
+		return e.handle(ctx, by, arguments)
+	})
+}
+
+// serve runs each request in a goroutine of its own: the framework runs the
+// handlers of an endpoint one after the other.
+func (s *Service) serve(ctx context.Context, name string, handle func(context.Context, []byte) (any, error)) micro.Handler {
 	return micro.HandlerFunc(func(request micro.Request) {
 		s.slots <- struct{}{}
 		s.work.Add(1)
@@ -109,24 +123,18 @@ func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
 			}()
 			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 			defer cancel()
-			answer, err := s.safely(e.name, func() (any, error) {
-				by, arguments, err := s.open(request.Data())
-				if err != nil {
-					return nil, err
-				}
-				return e.handle(ctx, by, arguments)
-			})
+			answer, err := s.safely(name, func() (any, error) { return handle(ctx, request.Data()) })
 			if err == nil {
 				err = request.RespondJSON(answer)
 			} else {
 				code, text := refusal(err)
 				if code == CodeUnavailable && !errors.Is(err, errPanic) { // which was logged
-					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, e.name), zap.Error(err))
+					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, name), zap.Error(err))
 				}
 				err = request.Error(code, text, nil)
 			}
-			if err != nil {
-				s.config.Logger.Warn("answer not sent", zap.String(logkey.Endpoint, e.name), zap.Error(err))
+			if err != nil && request.Reply() != "" {
+				s.config.Logger.Warn("answer not sent", zap.String(logkey.Endpoint, name), zap.Error(err))
 			}
 		}()
 	})
@@ -166,7 +174,8 @@ func refusal(err error) (code, text string) {
 		return CodeBad, err.Error()
 	case errors.Is(err, credential.ErrUnknown), errors.Is(err, credential.ErrNoKey):
 		return CodeUnknown, err.Error()
-	case errors.Is(err, credential.ErrStale), errors.Is(err, credential.ErrHeld), errors.Is(err, credential.ErrClaimed):
+	case errors.Is(err, credential.ErrStale), errors.Is(err, credential.ErrHeld), errors.Is(err, credential.ErrClaimed),
+		errors.Is(err, credential.ErrNotNamed):
 		return CodeConflict, err.Error()
 	}
 	return CodeUnavailable, err.Error()

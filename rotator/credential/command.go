@@ -178,6 +178,8 @@ var (
 	ErrRepeated = errors.New("the request was answered before")
 	// ErrNoKey: no living key is meant.
 	ErrNoKey = errors.New("no such living key")
+	// ErrNotNamed: the policy waits for no consumer of that name.
+	ErrNotNamed = errors.New("the policy names no such consumer")
 	// ErrUnknown: nobody registered the credential.
 	ErrUnknown = errors.New("no such credential")
 	// ErrAbsurd: a date or count that cannot be true.

@@ -131,7 +131,7 @@ func (f *fleet) act(t *rapid.T) {
 }
 
 func refusal(err error) bool {
-	for _, known := range []error{credential.ErrNothing, credential.ErrStale, credential.ErrHeld, credential.ErrClaimed, credential.ErrUnknown, credential.ErrAbsurd, credential.ErrNoKey} {
+	for _, known := range []error{credential.ErrNothing, credential.ErrStale, credential.ErrHeld, credential.ErrClaimed, credential.ErrUnknown, credential.ErrAbsurd, credential.ErrNotNamed, credential.ErrNoKey} {
 		if errors.Is(err, known) {
 			return true
 		}

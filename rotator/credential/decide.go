@@ -89,21 +89,6 @@ func decide(s State, c Command, v View) (fact Fact, actor, request string, err e
 	return fact, actor, request, err
 }
 
-func acknowledge(s State, c Acknowledge) (Fact, error) {
-	r := s.Rotation
-	if r == nil || s.Spec.Policy.Confirm == nil || !slices.Contains(s.Spec.Policy.Confirm.Consumers, c.Consumer) {
-		return nil, ErrNothing
-	}
-	seat, ok := s.Seat(r.Target)
-	if !ok || seat.Fingerprint == "" || seat.Fingerprint != c.Fingerprint {
-		return nil, fmt.Errorf("%w: %s is not the new key of the open rotation", ErrStale, c.Fingerprint)
-	}
-	if slices.Contains(r.Acknowledged, c.Consumer) {
-		return nil, ErrNothing
-	}
-	return Acknowledged(c), nil
-}
-
 func tell(s State, c Tell, v View) (Fact, error) {
 	primary, ok := s.Primary()
 	if !ok || rank(c.Level) <= rank(s.Notice) || rank(c.Level) > rank(levelAt(s, v.IssuerNow())) {

@@ -113,8 +113,9 @@
 // Decide refuses with ErrStale (the state has moved on), ErrClaimed (an earlier
 // claim may still be at work), ErrHeld, ErrNothing (already so), ErrRepeated (a
 // request that was answered), ErrNoKey (no living key is meant), ErrUnknown (not
-// registered) or ErrAbsurd (a date that cannot be true). None of these changes
-// anything. What Next asks for, Decide does not refuse in the same view.
+// registered), ErrNotNamed (the policy waits for no such consumer) or ErrAbsurd (a
+// date that cannot be true). None of these changes anything. What Next asks for,
+// Decide does not refuse in the same view.
 //
 // A step that fails is an event too: its class, how often, and when it is tried
 // again. The claim stays open unless every call under it was answered. A new key

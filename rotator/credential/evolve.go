@@ -143,9 +143,11 @@ func (s *State) claimStep(f StepClaimed) {
 	if r := s.Rotation; r != nil {
 		switch {
 		case f.NewItem:
+			r.Acknowledged = nil // they used a key that is given up
 			r.NewItem, r.Phase, r.Target = true, PhaseItem, SeatID{Slot: 1}
 			s.orphan()
 		case f.Claim.Op == OpGenerate:
+			r.Acknowledged = nil
 			r.Phase, r.Target = PhaseIssue, f.Claim.Seat
 		}
 	}

@@ -205,7 +205,7 @@ func TestLesson13OnlyWhoNamesTheNewKeyUsesIt(t *testing.T) {
 	for _, old := range []credential.Fingerprint{"fp-1", ""} { // it has seen Vault, and goes on with the old key
 		l.refuses(t, credential.Acknowledge{Consumer: "web", Fingerprint: old}, credential.ErrStale)
 	}
-	l.refuses(t, credential.Acknowledge{Consumer: "stranger", Fingerprint: "fp-2"}, credential.ErrNothing)
+	l.refuses(t, credential.Acknowledge{Consumer: "stranger", Fingerprint: "fp-2"}, credential.ErrNotNamed)
 	l.wants(t, credential.StepWait, credential.ReasonHalted)
 	l.must(credential.Acknowledge{Consumer: "web", Fingerprint: "fp-2"})
 	l.wants(t, credential.StepRetire, credential.ReasonDrainOver)

@@ -89,6 +89,27 @@ func requestRotation(s State, c RequestRotation, v View) (Fact, error) {
 	return Updated{Request: &Request{ID: c.ID, Actor: c.Actor, Reason: c.Reason, Now: c.Now, Vault: c.Vault, At: v.Now.UTC()}}, nil
 }
 
+// acknowledge takes a consumer's word that it uses the new key of the open
+// rotation, once for each key. That it uses the primary is no news.
+func acknowledge(s State, c Acknowledge) (Fact, error) {
+	if s.Spec.Policy.Confirm == nil || !slices.Contains(s.Spec.Policy.Confirm.Consumers, c.Consumer) {
+		return nil, fmt.Errorf("%w: %q", ErrNotNamed, c.Consumer)
+	}
+	if r := s.Rotation; r != nil {
+		seat, ok := s.Seat(r.Target)
+		switch fresh := ok && seat.Fingerprint != "" && seat.Fingerprint == c.Fingerprint; {
+		case fresh && slices.Contains(r.Acknowledged, c.Consumer):
+			return nil, ErrNothing
+		case fresh:
+			return Acknowledged(c), nil
+		}
+	}
+	if primary, ok := s.Primary(); ok && primary.Fingerprint == c.Fingerprint {
+		return nil, fmt.Errorf("%w: no step waits for the key that is the primary already", ErrNothing)
+	}
+	return nil, fmt.Errorf("%w: that is not the new key of the open rotation (try: the fingerprint in Vault, once key.issued was told)", ErrStale)
+}
+
 func retryNow(s State) (Fact, error) {
 	if len(s.Failures()) == 0 {
 		return nil, fmt.Errorf("%w: no attempt has failed", ErrNothing)

@@ -93,7 +93,7 @@ func TestWhatDecideRefuses(t *testing.T) {
 		"a level that does not exist":                              {withFirstKey().at(until), credential.Tell{Level: "loud"}, credential.ErrStale},
 		"a notice without a key":                                   {newLife().must(credential.Register{Spec: spec()}), credential.Tell{Level: credential.LevelWarn}, credential.ErrStale},
 		"a release without a hold":                                 {withFirstKey(), credential.Release{}, credential.ErrNothing},
-		"a confirmation that nobody waits for":                     {proven(), credential.Acknowledge{Consumer: "web", Fingerprint: "fp-2"}, credential.ErrNothing},
+		"a confirmation that nobody waits for":                     {proven(), credential.Acknowledge{Consumer: "web", Fingerprint: "fp-2"}, credential.ErrNotNamed},
 		"giving up a drain":                                        {inDrain(), credential.GiveUp{}, credential.ErrStale},
 		"giving up nothing":                                        {withFirstKey(), credential.GiveUp{}, credential.ErrStale},
 		"an outage of Vault outside a drain":                       {withFirstKey(), credential.Found{Finding: credential.Finding{Kind: credential.FindingVaultOutage, Since: start}, Outage: time.Hour}, credential.ErrNothing},

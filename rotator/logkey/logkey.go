@@ -11,6 +11,7 @@ const (
 	Changed      = "changed"       // fields of the configuration that were taken over
 	Class        = "class"         // class of a failure
 	Config       = "config"        // path of the configuration
+	Consumer     = "consumer"      // name of a consumer
 	Credential   = "credential"    // namespace/name
 	Credentials  = "credentials"   // how many credentials
 	Daemon       = "daemon"        // id of this process
