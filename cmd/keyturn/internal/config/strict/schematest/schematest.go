@@ -3,7 +3,6 @@
 package schematest
 
 import (
-	"encoding/json"
 	"os"
 	"reflect"
 	"slices"
@@ -21,18 +20,47 @@ type Schema struct {
 	Raw reflect.Type
 }
 
-// Read reads a schema.
+// Read reads a file that is a schema, or holds some; JSON or YAML.
 func Read(t *testing.T, file string) *Schema {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Schema{}
-	if err := json.Unmarshal(data, &s.root); err != nil {
-		t.Fatal(err)
+	documents := generic(t, data)
+	root, ok := documents[0].(map[string]any)
+	if !ok || len(documents) != 1 {
+		t.Fatalf("%s: want one document with an object", file)
 	}
-	return s
+	return &Schema{root: root}
+}
+
+// Check is what is wrong with a value, as encoding/json reads it, by the part of
+// the schema under these keys and indices.
+func (s *Schema) Check(t *testing.T, v any, keys ...any) (wrong []string) {
+	t.Helper()
+	return s.check(t, "", s.At(t, keys...), v)
+}
+
+// Close makes every object of the schema refuse fields that it does not name.
+func (s *Schema) Close() {
+	var walk func(any)
+	walk = func(node any) {
+		switch node := node.(type) {
+		case []any:
+			for _, inner := range node {
+				walk(inner)
+			}
+		case map[string]any:
+			for _, inner := range node {
+				walk(inner)
+			}
+			if node["type"] == "object" && node["additionalProperties"] == nil {
+				node["additionalProperties"] = false
+			}
+		}
+	}
+	walk(s.root)
 }
 
 // At is the part of the schema under these keys and indices.
@@ -159,8 +187,11 @@ func (s *Schema) follow(t *testing.T, node map[string]any) map[string]any {
 		node = all[0].(map[string]any)
 	}
 	if ref, ok := node["$ref"].(string); ok {
-		name, _ := strings.CutPrefix(ref, "#/$defs/")
-		return s.At(t, "$defs", name)
+		var keys []any
+		for key := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
+			keys = append(keys, key)
+		}
+		return s.At(t, keys...)
 	}
 	return node
 }

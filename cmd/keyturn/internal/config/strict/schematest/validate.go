@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -19,12 +20,23 @@ import (
 // YAML documents; empty documents have nothing to underline.
 func (s *Schema) Validate(t *testing.T, data []byte) (wrong []string) {
 	t.Helper()
+	for _, document := range generic(t, data) {
+		if document != nil {
+			wrong = append(wrong, s.check(t, "", s.root, document)...)
+		}
+	}
+	return wrong
+}
+
+// generic decodes YAML documents as encoding/json would decode the same in JSON.
+func generic(t *testing.T, data []byte) (documents []any) {
+	t.Helper()
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	for {
 		var document any
 		err := decoder.Decode(&document)
 		if errors.Is(err, io.EOF) {
-			return wrong
+			return documents
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -36,15 +48,13 @@ func (s *Schema) Validate(t *testing.T, data []byte) (wrong []string) {
 		if err := json.Unmarshal(text, &document); err != nil {
 			t.Fatal(err)
 		}
-		if document != nil {
-			wrong = append(wrong, s.check(t, "", s.root, document)...)
-		}
+		documents = append(documents, document)
 	}
 }
 
 // keywords are those that check knows; a test of the schema fails at others.
 var keywords = []string{
-	"$schema", "$id", "$defs", "title", "description", "default", "$ref", "type", "enum", "const", "pattern", "minLength", "maxLength", "minimum", "maximum",
+	"$schema", "$id", "$defs", "title", "description", "default", "$ref", "type", "enum", "const", "pattern", "format", "minLength", "maxLength", "minimum", "maximum",
 	"properties", "additionalProperties", "required", "propertyNames", "minProperties", "maxProperties", "dependentRequired", "items", "minItems", "maxItems",
 	"uniqueItems", "allOf", "anyOf", "oneOf", "not",
 }
@@ -81,6 +91,9 @@ func (s *Schema) check(t *testing.T, path string, node map[string]any, v any) (w
 	}
 	switch v := v.(type) {
 	case string:
+		if _, err := time.Parse(time.RFC3339Nano, v); node["format"] == "date-time" && err != nil {
+			wrong = append(wrong, fmt.Sprintf("%s: %q is not a time", path, v))
+		}
 		length := float64(utf8.RuneCountInString(v))
 		if pattern, ok := node["pattern"].(string); ok && !regexp.MustCompile(pattern).MatchString(v) || outside(node, "minLength", "maxLength", length) {
 			wrong = append(wrong, fmt.Sprintf("%s: %q is not of the wanted form or length", path, v))
