@@ -65,6 +65,9 @@ func TestGatesWaitForTheirConsumers(t *testing.T) {
 	}
 	for name, phase := range phases {
 		s := state(name)
+		if s.Rotation == nil {
+			t.Fatalf("%s did not halt", name)
+		}
 		since := map[credential.Phase]time.Time{credential.PhaseReady: s.Rotation.Ready, credential.PhaseDrain: s.Rotation.Promoted}[phase]
 		eventually(t, "its deadline is over", func() bool { return time.Since(since) > gateDeadline+time.Second/2 })
 		if s = state(name); s.Rotation == nil || s.Rotation.Phase != phase || d.engine.Plan(name, s).Reason != credential.ReasonHalted {

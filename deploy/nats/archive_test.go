@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
@@ -26,6 +28,8 @@ func TestTheArchiveIsTheRecord(t *testing.T) {
 	s := &site{Shipped: natstest.StartShipped(t, ".", func(o *server.Options) { o.LeafNode.Port = -1 })}
 	s.daemon = s.As(t, "KEY_DAEMON", "_INBOX")
 	s.setup(t)
+	_, err := s.daemon.JetStream.CreateConsumer(t.Context(), "KEYTURN", read[jetstream.ConsumerConfig](t, "consumer.json"))
+	must(t, err)
 	first := s.append(t, "shop/a", head(), 1, 1000)
 
 	status, err := s.Varz(nil)
@@ -63,6 +67,7 @@ func TestTheArchiveIsTheRecord(t *testing.T) {
 		}
 	}
 
+	s.onlyCopies(t, keeper)
 	must(t, s.daemon.JetStream.DeleteStream(t.Context(), "KEYTURN"))
 	s.Shutdown()
 	s.WaitForShutdown()
@@ -79,6 +84,32 @@ func TestTheArchiveIsTheRecord(t *testing.T) {
 	}
 	if err := stream.DeleteMsg(t.Context(), 3); err == nil {
 		t.Error("a message of the archive can be deleted")
+	}
+}
+
+// onlyCopies sends from the archive's server what its login must not, and checks
+// that none of it has any effect where the record is.
+func (s *site) onlyCopies(t *testing.T, keeper *natstest.User) {
+	t.Helper()
+	before, heard := s.look(t), s.listen(t)
+	for _, subject := range append([]string{
+		"$JS.keyturn.API.STREAM.DELETE.KEYTURN", "$JS.keyturn.API.STREAM.PURGE.KEYTURN", "$JS.keyturn.API.STREAM.UPDATE.KEYTURN",
+		"$JS.keyturn.API.STREAM.MSG.GET.KEYTURN", "$JS.keyturn.API.CONSUMER.DELETE.KEYTURN.shop", "$JS.keyturn.API.CONSUMER.PAUSE.KEYTURN.shop",
+		"keyturn.control.rotate", "keyturn.ack.shop",
+	}, changing...) {
+		if !strings.HasPrefix(subject, "$JS.API.") { // which means the archive's own
+			must(t, keeper.Publish(subject, nil))
+		}
+	}
+	// what was sent before this has arrived when this is answered
+	answer, err := keeper.SubscribeSync("$JSC.R.fence")
+	must(t, err)
+	must(t, keeper.PublishRequest("$JS.keyturn.API.CONSUMER.CREATE.KEYTURN.fence.keyturn.record.>", answer.Subject, []byte("bad")))
+	_, err = answer.NextMsg(10 * time.Second)
+	must(t, err)
+	s.nothingHeard(t, heard)
+	if diff := cmp.Diff(before, s.look(t)); diff != "" {
+		t.Errorf("the archive's server has changed what is held:\n%s", diff)
 	}
 }
 

@@ -120,6 +120,30 @@ func TestNobodyHearsWhatIsNotHis(t *testing.T) {
 	}
 }
 
+// TestTheArchiveMayOnlyCopy: its login changes nothing as a client; for what comes
+// from its server see TestTheArchiveIsTheRecord.
+func TestTheArchiveMayOnlyCopy(t *testing.T) {
+	s := newSite(t)
+	s.append(t, "shop/a", head(), 1, 1)
+	before, archive := s.look(t), s.As(t, "KEY_ARCHIVE", "_INBOX_archive")
+	forbid := append([]string{
+		"$JS.keyturn.API.STREAM.DELETE.KEYTURN", "$JS.keyturn.API.STREAM.PURGE.KEYTURN", "$JS.keyturn.API.STREAM.UPDATE.KEYTURN",
+		"$JS.keyturn.API.CONSUMER.DELETE.KEYTURN.shop", "$JS.keyturn.API.CONSUMER.MSG.NEXT.KEYTURN.shop", "$JS.keyturn.API.CONSUMER.PAUSE.KEYTURN.shop",
+		"keyturn.control.rotate", "keyturn.ack.shop", "$JS.ACK.OTHER.x.1.1.1.1.0",
+	}, changing...)
+	for _, subject := range forbid {
+		must(t, archive.Publish(subject, nil))
+		archive.Refused(t, fmt.Sprintf("Publish to %q", strings.Replace(subject, "$JS.keyturn.", "$JS.", 1))) // the server's own name for it
+	}
+	if _, err := archive.SubscribeSync("keyturn.>"); err != nil {
+		t.Fatal(err)
+	}
+	archive.Refused(t, `Subscription to "keyturn.>"`)
+	if diff := cmp.Diff(before, s.look(t)); diff != "" {
+		t.Errorf("what the server holds has changed:\n%s", diff)
+	}
+}
+
 // TestTheStreamItselfTakesNothingFromOthers: with the names of another account
 // in front, or by a domain, there is no way in either.
 func TestTheStreamItselfTakesNothingFromOthers(t *testing.T) {
