@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn/publisher"
@@ -94,6 +95,34 @@ func TestWhoMayReadReadsAll(t *testing.T) {
 		if refused := user.Refusals(); len(refused) > 0 {
 			t.Errorf("%s is refused %v", who, refused)
 		}
+	}
+}
+
+// TestAnAuditorReadsTheCopyAndTheDenied on the same server, each message of both.
+func TestAnAuditorReadsTheCopyAndTheDenied(t *testing.T) {
+	s := newSite(t)
+	s.append(t, "shop/a", head(), 1, 300)
+	config := read[jetstream.StreamConfig](t, "archive.json")
+	config.Mirror.External = nil
+	_, err := s.daemon.JetStream.CreateStream(t.Context(), config)
+	must(t, err)
+	_, err = s.daemon.JetStream.Publish(t.Context(), "keyturn.denied.rotate", []byte("{}"))
+	must(t, err)
+	auditor := s.auditor(t)
+	natstest.Eventually(t, "the copy has caught up", func() bool {
+		stream, err := auditor.JetStream.Stream(t.Context(), "KEYTURN_ARCHIVE")
+		must(t, err)
+		return stream.CachedInfo().State.LastSeq == s.last(t)
+	})
+	if verified := chain(t, auditor.JetStream); verified["keyturn.record.shop.a"] != 300 {
+		t.Errorf("verified %v", verified)
+	}
+	denied, err := auditor.JetStream.CreateConsumer(t.Context(), "KEYTURN_DENIED", jetstream.ConsumerConfig{FilterSubject: "keyturn.denied.>", AckPolicy: jetstream.AckNonePolicy})
+	must(t, err)
+	msg, err := denied.Next(jetstream.FetchMaxWait(20 * time.Second))
+	must(t, err)
+	if msg.Subject() != "keyturn.denied.rotate" || len(auditor.Refusals()) > 0 {
+		t.Errorf("%s, refused %v", msg.Subject(), auditor.Refusals())
 	}
 }
 
