@@ -124,16 +124,21 @@ func (s *Service) serve(ctx context.Context, name string, handle func(context.Co
 			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 			defer cancel()
 			answer, err := s.safely(name, func() (any, error) { return handle(ctx, request.Data()) })
+			reply := &nats.Msg{Subject: request.Reply()}
 			if err == nil {
-				err = request.RespondJSON(answer)
+				reply.Data, err = json.Marshal(answer)
 			} else {
 				code, text := refusal(err)
 				if code == CodeUnavailable && !errors.Is(err, errPanic) { // which was logged
 					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, name), zap.Error(err))
 				}
-				err = request.Error(code, text, nil)
+				reply.Header, err = nats.Header{micro.ErrorCodeHeader: {code}, micro.ErrorHeader: {text}}, nil
 			}
-			if err != nil && request.Reply() != "" {
+			// not by the request, which the framework looks at once its handler has returned
+			if err == nil && reply.Subject != "" {
+				err = s.config.Conn.PublishMsg(reply)
+			}
+			if err != nil {
 				s.config.Logger.Warn("answer not sent", zap.String(logkey.Endpoint, name), zap.Error(err))
 			}
 		}()
