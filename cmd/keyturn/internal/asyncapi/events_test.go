@@ -215,3 +215,22 @@ func TestEveryReferenceLeadsSomewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestAcknowledgementsAreAsDescribed: what a daemon would refuse for its form is
+// refused by the description, too.
+func TestAcknowledgementsAreAsDescribed(t *testing.T) {
+	s := schematest.Read(t, documentPath)
+	for text, right := range map[string]bool{
+		`{"name":"shop/maps","fingerprint":"0123456789abcdef"}`: true,
+		`{"name":"shop","fingerprint":"0123456789abcdef"}`:      false, `{"name":"shop/maps","fingerprint":"AAPTkey"}`: false,
+		`{"name":"shop/maps"}`: false, `{"fingerprint":"0123456789abcdef"}`: false, `{"name":"shop/maps","fingerprint":"0123456789abcdef","x":1}`: false,
+	} {
+		var value any
+		if err := json.Unmarshal([]byte(text), &value); err != nil {
+			t.Fatal(err)
+		}
+		if wrong := s.Check(t, value, "components", "messages", "acknowledgement", "payload"); (len(wrong) == 0) != right {
+			t.Errorf("%s: %v", text, wrong)
+		}
+	}
+}
