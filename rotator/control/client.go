@@ -68,6 +68,16 @@ func (c *Client) Release(ctx context.Context, request Release) (Answer, error) {
 	return ask[Answer](ctx, c, SubjectRelease, request)
 }
 
+// Freeze has new credentials begin under a hold.
+func (c *Client) Freeze(ctx context.Context, request Freeze) (Answer, error) {
+	return ask[Answer](ctx, c, SubjectFreeze, request)
+}
+
+// Thaw ends that.
+func (c *Client) Thaw(ctx context.Context, request Thaw) (Answer, error) {
+	return ask[Answer](ctx, c, SubjectThaw, request)
+}
+
 // Limits asks what the daemon's issuers allow.
 func (c *Client) Limits(ctx context.Context) (Limits, error) {
 	return ask[Limits](ctx, c, SubjectLimits, struct{}{})
