@@ -30,10 +30,20 @@ func latency(ctx context.Context, n int) ([]row, error) {
 	defer w.close()
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
+	seed, _, err := publisher.GenerateSeed()
+	if err != nil {
+		return nil, err
+	}
+	identity, err := control.NewIdentity("bench", seed)
+	if err != nil {
+		return nil, err
+	}
+	operators := control.Operators{identity.Public(): {Name: "bench", Grants: []control.Grant{{Role: control.RoleAdmin, Namespaces: []string{"*"}}}}}
 	service := control.New(control.Config{
-		Conn: w.conn, Commander: w.engine, Version: "0.0.0", Logger: zap.NewNop(),
-		Check:   func(s credential.Spec) (credential.Spec, error) { return s, nil },
-		Changed: func(credential.Name, credential.State) {},
+		Conn: w.conn, Commander: w.engine, Version: "0.0.0", Logger: zap.NewNop(), Installation: identity.Installation, Now: time.Now,
+		Operators: func() control.Operators { return operators },
+		Check:     func(s credential.Spec) (credential.Spec, error) { return s, nil },
+		Changed:   func(credential.Name, credential.State) {},
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(serving) }()
@@ -49,7 +59,7 @@ func latency(ctx context.Context, n int) ([]row, error) {
 		return nil, err
 	}
 	defer func() { _ = subscription.Unsubscribe() }()
-	client := control.NewClient(asker, control.Identity{})
+	client := control.NewClient(asker, identity)
 	if err := await(ctx, func() error { _, err := client.Limits(ctx); return err }); err != nil {
 		return nil, err
 	}

@@ -2,13 +2,9 @@ package control
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +26,14 @@ type Commander interface {
 type Config struct {
 	Conn      *nats.Conn
 	Commander Commander
+	Freezer   Freezer
+	// Installation is what requests must be for; Daemon is who answers.
+	Installation, Daemon string
+	// Operators are those who may ask, looked up anew for each request.
+	Operators func() Operators
+	// Keep keeps a denied request. Denied counts each, and whether it was kept.
+	Keep   func(context.Context, Denial) error
+	Denied func(reason Reason, kept bool)
 	// Check refuses a spec that this installation cannot carry out, and
 	// resolves its policy.
 	Check func(credential.Spec) (credential.Spec, error)
@@ -41,24 +45,26 @@ type Config struct {
 	Started func()
 	// Timeout bounds each request; zero = 10 s.
 	Timeout time.Duration
+	Now     func() time.Time
 	Logger  *zap.Logger
 }
 
 // Service answers requests.
 type Service struct {
-	config Config
-	slots  chan struct{} // bounds the requests under way
-	work   sync.WaitGroup
+	config  Config
+	denials *denials
+	slots   chan struct{} // bounds the requests under way
+	work    sync.WaitGroup
 }
 
 const maxInFlight = 64
 
-// New returns a service.
+// New returns a service, which runs once.
 func New(c Config) *Service {
 	if c.Timeout == 0 {
 		c.Timeout = 10 * time.Second
 	}
-	return &Service{config: c, slots: make(chan struct{}, maxInFlight)}
+	return &Service{config: c, denials: newDenials(&c), slots: make(chan struct{}, maxInFlight)}
 }
 
 // Run serves until ctx ends; then it takes no more requests and answers those
@@ -72,6 +78,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("control service: %w", err)
 	}
 	work := context.WithoutCancel(ctx) // those under way are answered
+	defer s.keepDenials(work)()
 	for _, e := range s.endpoints() {
 		handler := s.handler(work, e)
 		if err := service.AddEndpoint(e.name, handler, micro.WithEndpointSubject(e.subject),
@@ -89,11 +96,29 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	err = service.Stop()
-	s.work.Wait()
 	if errors.Is(err, nats.ErrConnectionClosed) {
 		err = nil
 	}
 	return err
+}
+
+// keepDenials begins to keep what is denied; stop ends that once no request is
+// under way any more.
+func (s *Service) keepDenials(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.denials.run(ctx)
+	}()
+	return func() {
+		s.work.Wait()
+		close(s.denials.queue)
+		patience := time.AfterFunc(keepTimeout, cancel)
+		<-ended
+		patience.Stop()
+		cancel()
+	}
 }
 
 // handler runs each request in a goroutine of its own: the framework runs the
@@ -110,12 +135,16 @@ func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
 			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 			defer cancel()
 			answer, err := s.safely(e.name, func() (any, error) {
-				by, arguments, err := s.open(request.Data())
+				by, arguments, err := s.open(e.name, request.Subject(), request.Headers(), request.Data())
 				if err != nil {
 					return nil, err
 				}
 				return e.handle(ctx, by, arguments)
 			})
+			var no *denied
+			if errors.As(err, &no) {
+				s.denials.note(no.Denial)
+			}
 			if err == nil {
 				err = request.RespondJSON(answer)
 			} else {
@@ -150,6 +179,7 @@ var errPanic = errors.New("the daemon stumbled over this request (try: its log, 
 // The codes of a refusal: see the package comment.
 const (
 	CodeBad         = "400"
+	CodeDenied      = "403"
 	CodeUnknown     = "404"
 	CodeConflict    = "409"
 	CodeUnavailable = "503"
@@ -159,52 +189,16 @@ const (
 var errBad = errors.New("bad request")
 
 func refusal(err error) (code, text string) {
+	var no *denied
 	switch {
-	case errors.Is(err, errBad):
+	case errors.Is(err, errBad), errors.Is(err, credential.ErrAbsurd):
 		return CodeBad, err.Error()
-	case errors.Is(err, credential.ErrAbsurd):
-		return CodeBad, err.Error()
+	case errors.As(err, &no):
+		return CodeDenied, err.Error()
 	case errors.Is(err, credential.ErrUnknown), errors.Is(err, credential.ErrNoKey):
 		return CodeUnknown, err.Error()
 	case errors.Is(err, credential.ErrStale), errors.Is(err, credential.ErrHeld), errors.Is(err, credential.ErrClaimed):
 		return CodeConflict, err.Error()
 	}
 	return CodeUnavailable, err.Error()
-}
-
-// decodeRequest is strict: a field that this daemon does not know might be one
-// that matters.
-func decodeRequest(data []byte, into any, name *credential.Name) error {
-	if err := strictly(data, into); err != nil {
-		return err
-	}
-	if _, err := credential.ParseName(string(*name)); err != nil {
-		return fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
-	}
-	return nil
-}
-
-// open takes a request out of its envelope.
-func (s *Service) open(data []byte) (caller, []byte, error) {
-	var e envelope
-	if err := strictly(data, &e); err != nil {
-		return caller{}, nil, err
-	}
-	if e.Request == "" {
-		return caller{}, nil, fmt.Errorf("%w: no request id", errBad)
-	}
-	sum := sha256.Sum256(e.Arguments)
-	return caller{operator: "operator", request: e.Request, digest: hex.EncodeToString(sum[:8])}, e.Arguments, nil
-}
-
-func strictly(data []byte, into any) error {
-	decoder := json.NewDecoder(strings.NewReader(string(data)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
-	}
-	if decoder.More() {
-		return fmt.Errorf("%w: something follows the request", errBad)
-	}
-	return nil
 }
