@@ -44,6 +44,7 @@ func (r *Record) Freeze(ctx context.Context, asked credential.Asked, view creden
 	if r.cfg.Signer == nil {
 		return credential.State{}, permanent(opFreeze, "", errors.New("this record was opened without a signer, for reading only"))
 	}
+	pause := firstPause
 	for range maxPublish {
 		before, head, err := r.freeze(ctx)
 		if err != nil {
@@ -58,6 +59,10 @@ func (r *Record) Freeze(ctx context.Context, asked credential.Asked, view creden
 		if !credential.IsClass(err, credential.ClassConflict) {
 			return after, err
 		}
+		if err := wait(ctx, pause); err != nil { // the winner may still be on its way
+			break
+		}
+		pause *= 2
 	}
 	return credential.State{}, &credential.Fault{Class: credential.ClassConflict, System: system, Op: opFreeze}
 }

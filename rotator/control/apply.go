@@ -37,8 +37,12 @@ func (s *Service) apply(ctx context.Context, by caller, request Apply) (any, err
 	}
 	register := credential.Register{Spec: spec, Actor: by.operator}
 	if answer.Result == ResultRegistered {
-		if register.Frozen, err = s.config.Freezer.Frozen(ctx); err != nil {
+		frozen, err := s.config.Freezer.Frozen(ctx)
+		if err != nil {
 			return nil, err
+		}
+		if (credential.State{Frozen: frozen}).Held(s.config.Now()) { // else it has ended
+			register.Frozen = frozen
 		}
 	}
 	done, _, err := s.command(ctx, by, request.Name, answer.Result, register)
