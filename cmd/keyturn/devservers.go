@@ -217,8 +217,17 @@ func keptPassword(path string) (string, error) {
 // keptOperator reads an operator's key, or makes one.
 func keptOperator(path, installation string) (control.Identity, error) {
 	text, err := os.ReadFile(path)
-	if err == nil {
-		return control.NewIdentity(installation, credential.NewSecret(strings.TrimSpace(string(text))))
+	switch {
+	case err == nil && len(text) > 0:
+		identity, err := control.NewIdentity(installation, credential.NewSecret(strings.TrimSpace(string(text))))
+		if err != nil {
+			return identity, fmt.Errorf("%s: %w", path, err)
+		}
+		return identity, nil
+	case err == nil: // it was killed as it wrote it
+		if err := os.Remove(path); err != nil {
+			return control.Identity{}, err
+		}
 	}
 	seed, _, err := publisher.GenerateSeed()
 	if err != nil {

@@ -119,12 +119,16 @@ func operatorListCommand(o *options) *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
-			list, rows := []config.Operator{}, [][]string{}
-			for _, name := range slices.Sorted(maps.Keys(c.Operators)) {
-				operator := c.Operators[name]
+			operators, keys := operatorsOf(c), map[string]string{}
+			for key, operator := range operators {
+				keys[operator.Name] = key
+			}
+			list, rows := []listedOperator{}, [][]string{}
+			for _, name := range slices.Sorted(maps.Keys(keys)) {
+				operator := listedOperator{operators[keys[name]], keys[name]}
 				list = append(list, operator)
-				for _, g := range operator.Roles {
-					rows = append(rows, []string{name, g.Role, strings.Join(g.Namespaces, " "), operator.Key})
+				for _, g := range operator.Grants {
+					rows = append(rows, []string{name, string(g.Role), strings.Join(g.Namespaces, " "), operator.Key})
 				}
 			}
 			if o.output == "json" {
@@ -133,6 +137,12 @@ func operatorListCommand(o *options) *cobra.Command {
 			return printTable(cmd.OutOrStdout(), []string{"OPERATOR", "ROLE", "NAMESPACES", "KEY"}, rows)
 		},
 	}
+}
+
+// listedOperator is a line of operator list.
+type listedOperator struct {
+	control.Operator
+	Key string `json:"key"`
 }
 
 // identityOf is who runs this program, by its configuration.
