@@ -111,7 +111,7 @@ func ReadDenied(ctx context.Context, js jetstream.JetStream, since time.Time, fn
 		return readFault(op, err)
 	}
 	last := stream.CachedInfo().State.LastSeq
-	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{deniedFilter}}
+	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{deniedFilter}, InactiveThreshold: idleAbandon}
 	if !since.IsZero() {
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
@@ -119,6 +119,11 @@ func ReadDenied(ctx context.Context, js jetstream.JetStream, since time.Time, fn
 	if err != nil {
 		return readFault(op, err)
 	}
+	defer func() { // the server would do so later by itself
+		forgetting, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = stream.DeleteConsumer(forgetting, consumer.CachedInfo().Name)
+	}()
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}

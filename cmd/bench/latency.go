@@ -67,17 +67,22 @@ func latency(ctx context.Context, n int) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	const name = credential.Name("bench/key-0")
-	if err := w.appendPromoted(ctx, name); err != nil {
-		return nil, err
+	// a record remembers who asked of late, so the requests go to many
+	names := make([]credential.Name, 40)
+	var first *nats.Msg
+	for i := range names {
+		names[i] = credential.Name(fmt.Sprintf("bench/key-%d", i))
+		if err := w.appendPromoted(ctx, names[i]); err != nil {
+			return nil, err
+		}
+		first = <-events
 	}
-	first := <-events
 	payload := first.Data
 	var ours, theirs []time.Duration
 	sequence := uint64(0)
-	for range n {
+	for i := range n {
 		began := time.Now()
-		if _, err := client.Rotate(ctx, control.Rotate{Name: name, Now: true}); err != nil {
+		if _, err := client.Rotate(ctx, control.Rotate{Name: names[i%len(names)], Now: true}); err != nil {
 			return nil, err
 		}
 		if err := receive(ctx, events); err != nil {

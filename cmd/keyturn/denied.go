@@ -45,11 +45,11 @@ Exit code 3: there are none.`,
 			unread := 0
 			if err := publisher.ReadDenied(ctx, js, after, func(data []byte) error {
 				var denial control.Denial
-				if json.Unmarshal(data, &denial) != nil {
-					unread++ // written by somebody else
-					return nil
+				if json.Unmarshal(data, &denial) == nil {
+					list = append(list, denial)
+				} else { // written by somebody else
+					unread++
 				}
-				list = append(list, denial)
 				return nil
 			}); err != nil {
 				return err

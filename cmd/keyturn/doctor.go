@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -148,28 +149,35 @@ func examineNATS(ctx context.Context, c *config.Config, get config.VaultGet) []f
 func examineDaemon(ctx context.Context, c *config.Config, conn *nats.Conn, get config.VaultGet) []finding {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	if err := control.Ping(ctx, conn); err != nil {
-		return []finding{{Part: "daemon", What: err.Error()}}
-	}
-	findings := []finding{{Part: "daemon", OK: true, What: "answers"}}
 	if !c.Operator.Seed.Given() {
-		return append(findings, finding{
-			Part: "operator", OK: true, What: "no key is configured here; commands that ask the daemons need one", Hint: "keyturn operator new NAME",
-		})
+		if err := control.Ping(ctx, conn); err != nil {
+			return []finding{{Part: "daemon", What: err.Error()}}
+		}
+		return []finding{
+			{Part: "daemon", OK: true, What: "answers"},
+			{Part: "operator", OK: true, What: "no key is configured here; commands that ask the daemons need one", Hint: "keyturn operator new NAME"},
+		}
 	}
 	identity, err := identityOf(ctx, c, get)
 	if err != nil {
-		return append(findings, finding{Part: "operator", What: err.Error()})
+		return []finding{{Part: "operator", What: err.Error()}}
 	}
 	self, err := control.NewClient(conn, identity).Whoami(ctx)
-	if err != nil {
-		return append(findings, finding{Part: "operator", What: err.Error()})
+	var no *control.Refusal
+	switch {
+	case errors.As(err, &no):
+		return []finding{{Part: "daemon", OK: true, What: "answers"}, {Part: "operator", What: no.Text}}
+	case err != nil:
+		return []finding{{Part: "daemon", What: err.Error()}}
 	}
 	roles := make([]string, len(self.Grants))
 	for i, g := range self.Grants {
 		roles[i] = fmt.Sprintf("%s in %s", g.Role, strings.Join(g.Namespaces, " "))
 	}
-	return append(findings, finding{Part: "operator", OK: true, What: fmt.Sprintf("the daemon knows this key as %s: %s", self.Name, strings.Join(roles, ", "))})
+	return []finding{
+		{Part: "daemon", OK: true, What: "answers"},
+		{Part: "operator", OK: true, What: fmt.Sprintf("the daemon knows this key as %s: %s", self.Name, strings.Join(roles, ", "))},
+	}
 }
 
 func examineIssuer(ctx context.Context, name string, c *config.Config, get config.VaultGet) []finding {

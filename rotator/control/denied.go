@@ -37,6 +37,8 @@ type Reason string
 
 // The reasons, in the order of the checks.
 const (
+	// ReasonReply: the answer is wanted on a subject that is no inbox.
+	ReasonReply        Reason = "reply-subject"
 	ReasonUnsigned     Reason = "unsigned"
 	ReasonUnknown      Reason = "unknown-key"
 	ReasonSignature    Reason = "bad-signature"

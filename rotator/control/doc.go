@@ -1,6 +1,6 @@
 // Package control takes operators' requests over NATS and turns them into
 // commands. It is a NATS micro service named "keyturn", so `nats micro` finds
-// it, with its statistics and the shape of each request.
+// it, with the number of requests and the shape of each.
 //
 // Any daemon answers: the record's compare-and-set decides, not the daemon. A
 // handler appends and answers at once; the work follows, and whoever asked
@@ -55,6 +55,13 @@
 // wrong, 403 its sender may not send it, 404 no such credential, 409 it does not
 // fit the state, 503 the record cannot be reached. A request that changes nothing
 // is answered with "unchanged".
+//
+// Answers go to inboxes only, which begin with "_": a daemon answers with its own
+// rights, and another subject of the sender's choice could be the record, or an
+// order to the server. A request that wants that is denied without an answer; one
+// without a reply subject is carried out. The answers to $SRV.> are those of the
+// framework, which does not look: let no one but daemons and administrators of NATS
+// publish there.
 //
 // A denied request (403) is told to Config.Keep with who claims to have sent it,
 // what it is about and why not, never with what it holds. No more than a few a

@@ -2,9 +2,11 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -121,10 +123,22 @@ func (s *Service) keepDenials(ctx context.Context) (stop func()) {
 	}
 }
 
+// inboxes is how subjects begin on which answers are wanted. An answer is sent with
+// the rights of the daemon: on a subject of the sender's choice it could stand in
+// the record, or order the server to delete the stream.
+const inboxes = "_"
+
 // handler runs each request in a goroutine of its own: the framework runs the
 // handlers of an endpoint one after the other.
 func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
 	return micro.HandlerFunc(func(request micro.Request) {
+		if reply := request.Reply(); reply != "" && !strings.HasPrefix(reply, inboxes) {
+			s.denials.note(Denial{
+				At: s.config.Now().UTC(), Endpoint: e.name, Reason: ReasonReply,
+				Key: clean(request.Headers().Get(HeaderOperator)), Daemon: s.config.Daemon,
+			})
+			return
+		}
 		s.slots <- struct{}{}
 		s.work.Add(1)
 		go func() {
@@ -145,20 +159,37 @@ func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
 			if errors.As(err, &no) {
 				s.denials.note(no.Denial)
 			}
-			if err == nil {
-				err = request.RespondJSON(answer)
-			} else {
-				code, text := refusal(err)
+			code, text := "", ""
+			if err != nil {
+				code, text = refusal(err)
 				if code == CodeUnavailable && !errors.Is(err, errPanic) { // which was logged
 					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, e.name), zap.Error(err))
 				}
-				err = request.Error(code, text, nil)
 			}
-			if err != nil {
+			if err := s.respond(request.Reply(), answer, code, text); err != nil {
 				s.config.Logger.Warn("answer not sent", zap.String(logkey.Endpoint, e.name), zap.Error(err))
 			}
 		}()
 	})
+}
+
+// respond answers. That of the framework may be called in its own goroutine only:
+// it notes failures for the statistics, which are looked at when the handler has
+// returned.
+func (s *Service) respond(to string, answer any, code, text string) error {
+	if to == "" {
+		return nil // nobody waits for it
+	}
+	message := &nats.Msg{Subject: to}
+	if code != "" {
+		message.Header = nats.Header{micro.ErrorHeader: {text}, micro.ErrorCodeHeader: {code}}
+		return s.config.Conn.PublishMsg(message)
+	}
+	var err error
+	if message.Data, err = json.Marshal(answer); err != nil {
+		return err
+	}
+	return s.config.Conn.PublishMsg(message)
 }
 
 // safely makes a panic an error of the one request.

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/publisher/natstest"
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
@@ -121,7 +122,8 @@ func TestWhatIsMalformedIsNoDenial(t *testing.T) {
 		"something after it":   admin.message(t, control.SubjectLimits, append(body("r", time.Now(), `{}`), '}')),
 		"an argument more":     d.request("r", control.SubjectWhoami, `{"name":"a/b"}`),
 	} {
-		if _, code, text := d.send(t, m); code != control.CodeBad {
+		_, code, text := d.send(t, m)
+		if code != control.CodeBad || (what == "too large" && !strings.Contains(text, "larger than 64 KiB")) {
 			t.Errorf("%s: %s %s, want %s", what, code, text, control.CodeBad)
 		}
 	}
@@ -163,4 +165,39 @@ func TestAnIdentityShowsItsPublicKeyOnly(t *testing.T) {
 			t.Errorf("%.4s…: %v", bad, err)
 		}
 	}
+}
+
+// TestNoAnswerGoesWhereADaemonAloneMayPublish: whoever may send a request could
+// otherwise have the daemon write to the record, or delete its stream, in its own
+// name. Such a request is not carried out either.
+func TestNoAnswerGoesWhereADaemonAloneMayPublish(t *testing.T) {
+	s, admin := newSite(t)
+	d := s.open(t, admin)
+	d.declared("maps/web")
+	sound := func(reply string) *nats.Msg {
+		m := d.request("r-1", control.SubjectHold, `{"name":"maps/web","reason":"x"}`)
+		m.Reply = reply
+		return m
+	}
+	messages := []*nats.Msg{
+		sound("keyturn.record.maps.web"), sound("keyturn.record._system.signers"), sound("elsewhere"),
+		{Subject: control.SubjectHold, Reply: "$JS.API.STREAM.DELETE." + publisher.StreamName},
+	}
+	for _, m := range messages {
+		must(t, s.conn.PublishMsg(m))
+	}
+	natstest.Eventually(t, "all are kept as denied", func() bool { return len(s.denials(t)) == len(messages) })
+	for _, denial := range s.denials(t) {
+		if denial.Reason != control.ReasonReply {
+			t.Errorf("kept %+v", denial)
+		}
+	}
+	if got := d.state("maps/web"); got.Revision != 1 {
+		t.Errorf("revision %d", got.Revision)
+	}
+	if signers, err := d.record.Signers(t.Context()); err != nil || len(signers) != 1 {
+		t.Errorf("signers %v, %v", signers, err)
+	}
+	must(t, s.conn.PublishMsg(sound(""))) // nobody waits for the answer
+	natstest.Eventually(t, "one without a reply subject is carried out", func() bool { return d.state("maps/web").Hold != nil })
 }
