@@ -40,6 +40,7 @@ type body struct {
 	Actor   string           `json:"actor"`
 	Daemon  string           `json:"daemon"`
 	Request string           `json:"request,omitempty"`
+	Digest  string           `json:"digest,omitempty"`
 	Fact    json.RawMessage  `json:"fact"`
 	State   credential.State `json:"state"`
 }
@@ -81,7 +82,7 @@ func encode(name credential.Name, source string, previous credential.Head, event
 		return nil, credential.Head{}, fmt.Errorf("encode the fact: %w", err)
 	}
 	data, err := json.Marshal(body{
-		Schema: credential.Schema, Actor: event.Actor, Daemon: event.Daemon, Request: event.Request,
+		Schema: credential.Schema, Actor: event.Actor, Daemon: event.Daemon, Request: event.Request, Digest: event.Digest,
 		Fact: fact, State: state,
 	})
 	if err != nil {
@@ -131,7 +132,7 @@ func decode(subject string, sequence uint64, header nats.Header, data []byte) (c
 		Name: name,
 		Head: head,
 		Event: credential.Event{
-			ID: id, At: at, Actor: b.Actor, Daemon: b.Daemon, Request: b.Request, Fact: fact,
+			ID: id, At: at, Actor: b.Actor, Daemon: b.Daemon, Request: b.Request, Digest: b.Digest, Fact: fact,
 		},
 		State: b.State,
 	}, nil

@@ -79,11 +79,12 @@
 //
 // All values are printable ASCII without blanks. The data is
 //
-//	{"schema":1,"actor":…,"daemon":…,"request":…,"fact":{…},"state":{…}}
+//	{"schema":1,"actor":…,"daemon":…,"request":…,"digest":…,"fact":{…},"state":{…}}
 //
-// where fact is what happened, by ce-type, and state is the whole state after
-// it. No secret stands in either. A reader refuses a higher schema.
-// testdata/golden holds one event of each type; a released one never changes.
+// where request and digest tell the operator's request (absent in planned work),
+// fact is what happened, by ce-type, and state is the whole state after it. No
+// secret stands in any of it. A reader refuses a higher schema. testdata/golden
+// holds one event of each type; a released one never changes.
 //
 // # Hash and signature
 //

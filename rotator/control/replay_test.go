@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
 	"github.com/keyturn/keyturn/publisher/natstest"
@@ -109,6 +110,32 @@ func TestARepeatGetsTheFirstAnswerFromAnyDaemon(t *testing.T) {
 	})
 	if _, code, text := later.send(t, hold); code != control.CodeDenied || !strings.Contains(text, "apart") {
 		t.Errorf("the replay of an old one: %s %s", code, text)
+	}
+}
+
+// TestTheEventsOfRequestsLeadToTheirStates: whoever reads the record from its
+// beginning comes to what each event carries, ids and digests included.
+func TestTheEventsOfRequestsLeadToTheirStates(t *testing.T) {
+	d := open(t)
+	const name = credential.Name("maps/web")
+	d.declared(name)
+	d.ask(t, d.request("r-1", control.SubjectHold, `{"name":"maps/web","reason":"audit"}`))
+	d.ask(t, d.request("r-2", control.SubjectRelease, `{"name":"maps/web"}`))
+	before, events := credential.State{}, 0
+	must(t, d.record.History(t.Context(), name, func(e credential.Entry) error {
+		events++
+		if e.Event.Digest == "" || e.Event.Request == "" || e.Event.Actor != "ann" {
+			t.Errorf("event %d is of request %q, digest %q, by %s", events, e.Event.Request, e.Event.Digest, e.Event.Actor)
+		}
+		before = credential.Evolve(before, e.Event)
+		before.Name = name
+		if diff := cmp.Diff(e.State, before); diff != "" {
+			t.Errorf("event %d: %s", events, diff)
+		}
+		return nil
+	}))
+	if events != 3 || len(before.Answered) != 3 {
+		t.Errorf("%d events, answered %v", events, before.Answered)
 	}
 }
 
