@@ -81,9 +81,10 @@
 //
 //	{"schema":1,"actor":…,"daemon":…,"request":…,"digest":…,"fact":{…},"state":{…}}
 //
-// where request and digest are those of an operator's request and fact is what happened, by ce-type, and state is the whole state after
-// it. No secret stands in either. A reader refuses a higher schema.
-// testdata/golden holds one event of each type; a released one never changes.
+// where request and digest tell the operator's request (absent in planned work),
+// fact is what happened, by ce-type, and state is the whole state after it. No
+// secret stands in any of it. A reader refuses a higher schema. testdata/golden
+// holds one event of each type; a released one never changes.
 //
 // # Hash and signature
 //
@@ -115,4 +116,21 @@
 // keyturn.record._system.signers announces a signer. The first one signs its own
 // announcement (pin its public key as Config.Root); each further one is announced
 // under the signature of one that was announced before it.
+//
+// # Freeze
+//
+// An event io.keyturn.system.frozen or io.keyturn.system.thawed on
+// keyturn.record._system.freeze says under which hold new credentials begin. Its
+// data is
+//
+//	{"schema":1,"actor":…,"daemon":…,"request":…,"reason":…,"frozen":{…},"revision":…,"answered":[…]}
+//
+// where frozen is the hold (absent after a thaw, which has a reason of its own)
+// and answered are the requests of late, as in the state of a credential.
+//
+// # Denied requests
+//
+// The stream KEYTURN_DENIED, of the subjects keyturn.denied.<endpoint>, is no part
+// of the record: nothing in it is signed or chained, it is limited in size, and
+// what is old is dropped. control.Denial is the form of its messages.
 package publisher

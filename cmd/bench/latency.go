@@ -30,10 +30,20 @@ func latency(ctx context.Context, n int) ([]row, error) {
 	defer w.close()
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
+	seed, _, err := publisher.GenerateSeed()
+	if err != nil {
+		return nil, err
+	}
+	identity, err := control.NewIdentity("bench", seed)
+	if err != nil {
+		return nil, err
+	}
+	operators := control.Operators{identity.Public(): {Name: "bench", Grants: []control.Grant{{Role: control.RoleAdmin, Namespaces: []string{"*"}}}}}
 	service := control.New(control.Config{
-		Conn: w.conn, Commander: w.engine, Version: "0.0.0", Logger: zap.NewNop(),
-		Check:   func(s credential.Spec) (credential.Spec, error) { return s, nil },
-		Changed: func(credential.Name, credential.State) {},
+		Conn: w.conn, Commander: w.engine, Version: "0.0.0", Logger: zap.NewNop(), Installation: identity.Installation, Now: time.Now,
+		Operators: func() control.Operators { return operators },
+		Check:     func(s credential.Spec) (credential.Spec, error) { return s, nil },
+		Changed:   func(credential.Name, credential.State) {},
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(serving) }()
@@ -49,7 +59,7 @@ func latency(ctx context.Context, n int) ([]row, error) {
 		return nil, err
 	}
 	defer func() { _ = subscription.Unsubscribe() }()
-	client := control.NewClient(asker, control.Identity{})
+	client := control.NewClient(asker, identity)
 	if err := await(ctx, func() error { _, err := client.Limits(ctx); return err }); err != nil {
 		return nil, err
 	}
@@ -57,17 +67,22 @@ func latency(ctx context.Context, n int) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	const name = credential.Name("bench/key-0")
-	if err := w.appendPromoted(ctx, name); err != nil {
-		return nil, err
+	// a record remembers who asked of late, so the requests go to many
+	names := make([]credential.Name, 40)
+	var first *nats.Msg
+	for i := range names {
+		names[i] = credential.Name(fmt.Sprintf("bench/key-%d", i))
+		if err := w.appendPromoted(ctx, names[i]); err != nil {
+			return nil, err
+		}
+		first = <-events
 	}
-	first := <-events
 	payload := first.Data
 	var ours, theirs []time.Duration
 	sequence := uint64(0)
-	for range n {
+	for i := range n {
 		began := time.Now()
-		if _, err := client.Rotate(ctx, control.Rotate{Name: name, Now: true}); err != nil {
+		if _, err := client.Rotate(ctx, control.Rotate{Name: names[i%len(names)], Now: true}); err != nil {
 			return nil, err
 		}
 		if err := receive(ctx, events); err != nil {

@@ -153,6 +153,7 @@ func decode(m message) (entry, error) {
 		Actor   string           `json:"actor"`
 		Daemon  string           `json:"daemon"`
 		Request string           `json:"request"`
+		Digest  string           `json:"digest"`
 		Fact    json.RawMessage  `json:"fact"`
 		State   credential.State `json:"state"`
 	}
@@ -165,7 +166,7 @@ func decode(m message) (entry, error) {
 	}
 	fact, err := credential.DecodeFact(credential.EventType(attribute(m.Header, "ce-type")), body.Fact)
 	return entry{m.Sequence, m.Time, credential.Event{
-		ID: attribute(m.Header, "ce-id"), At: at, Actor: body.Actor, Daemon: body.Daemon, Request: body.Request, Fact: fact,
+		ID: attribute(m.Header, "ce-id"), At: at, Actor: body.Actor, Daemon: body.Daemon, Request: body.Request, Digest: body.Digest, Fact: fact,
 	}, body.State}, err
 }
 

@@ -29,7 +29,7 @@ type daemon struct {
 func (d *daemon) links() []*link { return append([]*link{d.vault, d.portal}, d.nats...) }
 
 // newDaemon makes its links and writes its configuration.
-func newDaemon(name, binary, dir, logs string, c *cluster, v *vaultServer, p *portalServer, roleID, secretID string, timeout time.Duration) (*daemon, error) {
+func newDaemon(name, binary, dir, logs string, c *cluster, v *vaultServer, p *portalServer, roleID, secretID, operatorKey string, timeout time.Duration) (*daemon, error) {
 	d := &daemon{name: name, binary: binary, config: filepath.Join(dir, name+".yaml"), logs: logs}
 	var err error
 	if d.vault, err = newLink(v.addr()); err != nil {
@@ -51,14 +51,20 @@ func newDaemon(name, binary, dir, logs string, c *cluster, v *vaultServer, p *po
 		return nil, err
 	}
 	login := fmt.Sprintf("{approle: {role_id: %q, secret_id: {file: %q}}}", roleID, secretFile)
-	return d, writeConfig(d.config, strings.Join(urls, ","), d.vault.addr, login, d.portal.addr, timeout)
+	return d, writeConfig(d.config, strings.Join(urls, ","), d.vault.addr, login, d.portal.addr, operatorKey, timeout)
 }
+
+// installation is the name of it all.
+const installation = "chaos"
 
 // passwordEnv is the variable that holds the portal manager's password.
 const passwordEnv = "CHAOS_PORTAL_PASSWORD"
 
-func writeConfig(path, natsURL, vaultAddr, login, portalAddr string, timeout time.Duration) error {
-	text := fmt.Sprintf(`installation: chaos
+// seedFile holds the seed of the operator, beside the configurations.
+const seedFile = "operator.nk"
+
+func writeConfig(path, natsURL, vaultAddr, login, portalAddr, operatorKey string, timeout time.Duration) error {
+	text := fmt.Sprintf(`installation: %s
 nats: {url: %q, replicas: 3}
 vault: {addr: "http://%s", login: %s}
 issuers:
@@ -71,7 +77,9 @@ issuers:
     concurrency: 16
     timeout: %s
 daemon: {http: "127.0.0.1:0", sweep: "* * * * *", workers: 32}
-`, natsURL, vaultAddr, login, portalAddr, portalUser, passwordEnv, timeout)
+operators: {storm: {key: %s, roles: [{role: admin, namespaces: ["*"]}]}}
+operator: {seed: {file: %s}}
+`, installation, natsURL, vaultAddr, login, portalAddr, portalUser, passwordEnv, timeout, operatorKey, seedFile)
 	return os.WriteFile(path, []byte(text), 0o600)
 }
 

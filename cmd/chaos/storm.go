@@ -282,7 +282,7 @@ func (w *world) settleDown(ctx context.Context) error {
 		primary, ok := s.Primary()
 		return ok && primary.Expires.After(long) && s.Rotation == nil && s.Requested == nil && len(s.Seats) == 1
 	}
-	client := control.NewClient(w.cluster.conn, control.Identity{})
+	client := control.NewClient(w.cluster.conn, w.identity)
 	bound := startTime + 4*w.lead + time.Duration(w.credentials)*100*time.Millisecond
 	asked := map[credential.Name]time.Time{}
 	return until(ctx, bound, "all is quiet", func(ctx context.Context) error {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/publisher"
+	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
@@ -23,6 +25,7 @@ type world struct {
 	portal         *portalServer
 	daemons        []*daemon
 	operator       string // config of the operator's commands
+	identity       control.Identity
 	names          []credential.Name
 	witness        *witness
 	apps           *apps
@@ -153,9 +156,19 @@ func (w *world) openDaemons(ctx context.Context) error {
 	if err := os.WriteFile(tokenFile, []byte(rootToken), 0o600); err != nil {
 		return err
 	}
+	seed, _, err := publisher.GenerateSeed()
+	if err != nil {
+		return err
+	}
+	if w.identity, err = control.NewIdentity(installation, seed); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, seedFile), []byte(seed.Reveal()), 0o600); err != nil {
+		return err
+	}
 	w.operator = filepath.Join(w.dir, "operator.yaml")
 	login := fmt.Sprintf("{token: {file: %q}}", tokenFile)
-	if err := writeConfig(w.operator, strings.Join(urls, ","), w.vault.addr(), login, w.portal.addr, w.timeout()); err != nil {
+	if err := writeConfig(w.operator, strings.Join(urls, ","), w.vault.addr(), login, w.portal.addr, w.identity.Public(), w.timeout()); err != nil {
 		return err
 	}
 	if err := until(ctx, startTime, "setup succeeds", func(ctx context.Context) error {
@@ -169,7 +182,7 @@ func (w *world) openDaemons(ctx context.Context) error {
 			return err
 		}
 		name := fmt.Sprintf("d%d", i+1)
-		d, err := newDaemon(name, filepath.Join(w.bin, "keyturn"), w.dir, w.logs, w.cluster, w.vault, w.portal, roleID, secretID, w.timeout())
+		d, err := newDaemon(name, filepath.Join(w.bin, "keyturn"), w.dir, w.logs, w.cluster, w.vault, w.portal, roleID, secretID, w.identity.Public(), w.timeout())
 		if err != nil {
 			return err
 		}

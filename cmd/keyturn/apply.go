@@ -46,7 +46,10 @@ func apply(ctx context.Context, o *options, files []string, dryRun bool, in io.R
 		return err
 	}
 	defer reader.close()
-	client := reader.client()
+	client, err := reader.client(ctx)
+	if err != nil {
+		return err
+	}
 	asking, cancel := context.WithTimeout(ctx, requestTimeout)
 	limits, err := client.Limits(asking)
 	cancel()

@@ -109,8 +109,12 @@ func dev(ctx context.Context, o devOptions, out io.Writer, output string) error 
 	}
 	defer portal.stop()
 
+	operator, err := keptOperator(filepath.Join(dir, "operator.nk"), devInstallation)
+	if err != nil {
+		return err
+	}
 	place := devPlace{
-		dir: dir, natsURL: natsURL, vaultAddr: vault.addr, vaultToken: vault.token,
+		dir: dir, operator: operator, natsURL: natsURL, vaultAddr: vault.addr, vaultToken: vault.token,
 		portalURL: portal.url, portalUser: emulator.DefaultUser, portalPassword: portal.password,
 	}
 	if err := place.writeConfig(); err != nil {
@@ -162,7 +166,11 @@ var errDone = errors.New("done")
 type devPlace struct {
 	dir, natsURL, vaultAddr, vaultToken   string
 	portalURL, portalUser, portalPassword string
+	operator                              control.Identity
 }
+
+// devInstallation is the name of what dev runs.
+const devInstallation = "dev"
 
 func (p devPlace) configPath() string { return filepath.Join(p.dir, "keyturn.yaml") }
 
@@ -173,7 +181,7 @@ func (p devPlace) writeConfig() error {
 		return err
 	}
 	text := fmt.Sprintf(`# Written by keyturn dev at each start.
-installation: dev
+installation: %s
 nats:
   url: %q
 vault:
@@ -192,7 +200,11 @@ daemon:
   http: 127.0.0.1:0
   sweep: "* * * * *"
   workers: 128
-`, p.natsURL, p.vaultAddr, tokenFile, p.portalURL, p.portalUser, filepath.Join(p.dir, "portal-password"))
+operators:
+  dev: {key: %s, roles: [{role: admin, namespaces: ["*"]}]}
+operator:
+  seed: {file: operator.nk}
+`, devInstallation, p.natsURL, p.vaultAddr, tokenFile, p.portalURL, p.portalUser, filepath.Join(p.dir, "portal-password"), p.operator.Public())
 	return os.WriteFile(p.configPath(), []byte(text), 0o600)
 }
 
@@ -232,7 +244,7 @@ func (p devPlace) guide(ctx context.Context, o devOptions, c *config.Config, cal
 	if err != nil {
 		return err
 	}
-	if _, err := send(ctx, control.NewClient(conn, control.Identity{}), declared, false); err != nil {
+	if _, err := send(ctx, control.NewClient(conn, p.operator), declared, false); err != nil {
 		return err
 	}
 	record, err := openRecord(ctx, c, conn, publisher.Config{})

@@ -18,7 +18,10 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/rotator/arcgis/emulator"
+	"github.com/keyturn/keyturn/rotator/control"
+	"github.com/keyturn/keyturn/rotator/credential"
 )
 
 // startNATS runs JetStream in this process. What is acknowledged is on disk.
@@ -209,6 +212,31 @@ func keptPassword(path string) (string, error) {
 	}
 	password := rand.Text()
 	return password, os.WriteFile(path, []byte(password), 0o600)
+}
+
+// keptOperator reads an operator's key, or makes one.
+func keptOperator(path, installation string) (control.Identity, error) {
+	text, err := os.ReadFile(path)
+	switch {
+	case err == nil && len(text) > 0:
+		identity, err := control.NewIdentity(installation, credential.NewSecret(strings.TrimSpace(string(text))))
+		if err != nil {
+			return identity, fmt.Errorf("%s: %w", path, err)
+		}
+		return identity, nil
+	case err == nil: // it was killed as it wrote it
+		if err := os.Remove(path); err != nil {
+			return control.Identity{}, err
+		}
+	}
+	seed, _, err := publisher.GenerateSeed()
+	if err != nil {
+		return control.Identity{}, err
+	}
+	if err := writeNew(path, seed); err != nil {
+		return control.Identity{}, err
+	}
+	return control.NewIdentity(installation, seed)
 }
 
 // lockDir makes sure that one process uses a state directory.

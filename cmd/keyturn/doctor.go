@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -29,7 +32,7 @@ type finding struct {
 
 func doctorCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "doctor", Short: "Check NATS, the stream, Vault, the issuers and the clocks", Args: cobra.NoArgs,
+		Use: "doctor", Short: "Check NATS, the streams, Vault, the issuers, the clocks and the operator's key", Args: cobra.NoArgs,
 		Long: "Check everything that the daemon needs; one line and one hint for each finding. Exit code 1: something is wrong.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := o.load()
@@ -132,12 +135,49 @@ func examineNATS(ctx context.Context, c *config.Config, get config.VaultGet) []f
 	if len(findings) == 0 {
 		findings = append(findings, finding{Part: "stream", OK: true, What: publisher.StreamName + " is in order, server " + conn.ConnectedServerVersion()})
 	}
-	asking, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	if _, err := control.NewClient(conn, control.Identity{}).Limits(asking); err != nil {
-		return append(findings, finding{Part: "daemon", What: err.Error()})
+	denied, err := publisher.CheckDenied(ctx, js)
+	if err != nil {
+		findings = append(findings, finding{Part: "stream", What: err.Error()})
 	}
-	return append(findings, finding{Part: "daemon", OK: true, What: "answers"})
+	for _, p := range denied {
+		findings = append(findings, finding{Part: "stream", What: p.What, Hint: p.Hint})
+	}
+	return append(findings, examineDaemon(ctx, c, conn, get)...)
+}
+
+// examineDaemon asks whether a daemon answers, and whom it takes us for.
+func examineDaemon(ctx context.Context, c *config.Config, conn *nats.Conn, get config.VaultGet) []finding {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if !c.Operator.Seed.Given() {
+		if err := control.Ping(ctx, conn); err != nil {
+			return []finding{{Part: "daemon", What: err.Error()}}
+		}
+		return []finding{
+			{Part: "daemon", OK: true, What: "answers"},
+			{Part: "operator", OK: true, What: "no key is configured here; commands that ask the daemons need one", Hint: "keyturn operator new NAME"},
+		}
+	}
+	identity, err := identityOf(ctx, c, get)
+	if err != nil {
+		return []finding{{Part: "operator", What: err.Error()}}
+	}
+	self, err := control.NewClient(conn, identity).Whoami(ctx)
+	var no *control.Refusal
+	switch {
+	case errors.As(err, &no):
+		return []finding{{Part: "daemon", OK: true, What: "answers"}, {Part: "operator", What: no.Text}}
+	case err != nil:
+		return []finding{{Part: "daemon", What: err.Error()}}
+	}
+	roles := make([]string, len(self.Grants))
+	for i, g := range self.Grants {
+		roles[i] = fmt.Sprintf("%s in %s", g.Role, strings.Join(g.Namespaces, " "))
+	}
+	return []finding{
+		{Part: "daemon", OK: true, What: "answers"},
+		{Part: "operator", OK: true, What: fmt.Sprintf("the daemon knows this key as %s: %s", self.Name, strings.Join(roles, ", "))},
+	}
 }
 
 func examineIssuer(ctx context.Context, name string, c *config.Config, get config.VaultGet) []finding {

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config/strict/schematest"
@@ -49,7 +48,7 @@ func TestEventsOfARunAreAsDescribed(t *testing.T) {
 				if err := w.portal.SetFaults(emulator.Faults{Rules: []emulator.Rule{{Kind: emulator.FaultHTML, Path: "*", Count: 3}}}); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := control.NewClient(w.conn).Rotate(t.Context(), control.Rotate{Name: credential.Name(name), Actor: "test", Request: uuid.NewString()}); err != nil {
+				if _, err := control.NewClient(w.conn, w.operator).Rotate(t.Context(), control.Rotate{Name: credential.Name(name)}); err != nil {
 					t.Fatal(err)
 				}
 			}

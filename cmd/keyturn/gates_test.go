@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -47,7 +45,7 @@ func TestGatesWaitForTheirConsumers(t *testing.T) {
 	}
 	for name := range names {
 		eventually(t, "the first key is there, gate or no gate", func() bool { s := state(name); return s.Generation == 1 && s.Rotation == nil })
-		if _, err := control.NewClient(w.conn).Rotate(t.Context(), control.Rotate{Name: name, Actor: "test", Reason: "test", Request: uuid.NewString()}); err != nil {
+		if _, err := control.NewClient(w.conn, w.operator).Rotate(t.Context(), control.Rotate{Name: name, Reason: "test"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,7 +83,7 @@ func TestGatesWaitForTheirConsumers(t *testing.T) {
 func (w *town) acknowledges(t *testing.T, consumer string, s credential.State, want control.Result) {
 	t.Helper()
 	seat, _ := s.Seat(s.Rotation.Target)
-	reply, err := w.conn.RequestWithContext(t.Context(), control.SubjectAck+consumer, fmt.Appendf(nil, `{"name":%q,"fingerprint":%q}`, s.Name, seat.Fingerprint))
+	reply, err := w.conn.RequestWithContext(t.Context(), control.SubjectConsumer+consumer, fmt.Appendf(nil, `{"name":%q,"fingerprint":%q}`, s.Name, seat.Fingerprint))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/schedule"
 )
@@ -27,6 +29,7 @@ type metrics struct {
 	claimed   *prometheus.CounterVec
 	differs   *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
+	denied    *prometheus.CounterVec
 	up        *prometheus.GaugeVec
 	daemons   prometheus.Gauge
 	claims    *holdings
@@ -123,6 +126,9 @@ func newMetrics(scheduler *schedule.Scheduler) *metrics {
 	m.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keyturn_config_reloads_total", Help: "Times that the configuration was read again (read, refused).",
 	}, []string{"result"})
+	m.denied = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_denied_requests_total", Help: "Requests that were denied, by reason, and whether the denial was kept in the stream KEYTURN_DENIED.",
+	}, []string{"reason", "kept"})
 	m.up = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "keyturn_issuer_up", Help: "0 while the issuer does not answer and is spared, else 1.",
 	}, []string{"issuer"})
@@ -130,7 +136,7 @@ func newMetrics(scheduler *schedule.Scheduler) *metrics {
 		Name: "keyturn_daemons", Help: "Daemons of this installation that live, this one included.",
 	})
 	m.daemons.Set(1)
-	m.registry.MustRegister(m.claimed, m.differs, m.reloads, m.up, m.daemons, m.claims, lanesCollector{scheduler},
+	m.registry.MustRegister(m.claimed, m.denied, m.differs, m.reloads, m.up, m.daemons, m.claims, lanesCollector{scheduler},
 		m.rotations, m.steps, m.calls, m.failures, m.events, m.conflicts, m.skew, m.manager, m.expiry,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -172,6 +178,11 @@ func (m *metrics) call(system string) func(op string, took time.Duration, err er
 			m.failures.WithLabelValues(system, op, string(credential.ClassOf(err))).Inc()
 		}
 	}
+}
+
+// deniedRequest is a hook of the control service.
+func (m *metrics) deniedRequest(reason control.Reason, kept bool) {
+	m.denied.WithLabelValues(string(reason), strconv.FormatBool(kept)).Inc()
 }
 
 // word is the first word of an operation, so that labels stay few.

@@ -22,6 +22,7 @@ type reader struct {
 	calendar *schedule.Calendar
 	conn     *nats.Conn
 	vault    *vault.Client // for what the configuration takes from Vault; logs in when asked
+	get      config.VaultGet
 }
 
 // one connects and reads one credential; the reader is the caller's to close.
@@ -45,7 +46,7 @@ func (o *options) connect(ctx context.Context) (*reader, error) {
 		return nil, err
 	}
 	r := &reader{config: c, calendar: calendar}
-	get := func(ctx context.Context, path, field string) (credential.Secret, error) {
+	r.get = func(ctx context.Context, path, field string) (credential.Secret, error) {
 		if r.vault == nil {
 			client, err := openVault(c.Vault, c.Daemon.Workers, nil, nil)
 			if err != nil {
@@ -58,7 +59,7 @@ func (o *options) connect(ctx context.Context) (*reader, error) {
 		}
 		return r.vault.Get(ctx, path, field)
 	}
-	r.conn, err = connectNATS(ctx, c.NATS, get, false)
+	r.conn, err = connectNATS(ctx, c.NATS, r.get, false)
 	return r, err
 }
 
@@ -69,9 +70,13 @@ func (r *reader) close() {
 	}
 }
 
-// client asks the daemons.
-func (r *reader) client() *control.Client {
-	return control.NewClient(r.conn, control.Identity{Installation: r.config.Installation})
+// client asks the daemons, as the operator of the configuration.
+func (r *reader) client(ctx context.Context) (*control.Client, error) {
+	identity, err := identityOf(ctx, r.config, r.get)
+	if err != nil {
+		return nil, err
+	}
+	return control.NewClient(r.conn, identity), nil
 }
 
 func (r *reader) record(ctx context.Context) (*publisher.Record, error) {

@@ -94,7 +94,10 @@ func (r reissuing) run(ctx context.Context) error {
 		return r.list(lost)
 	}
 	r.checkSigner(ctx, store, record)
-	client := reader.client()
+	client, err := reader.client(ctx)
+	if err != nil {
+		return err
+	}
 	asking, cancel := context.WithTimeout(ctx, requestTimeout)
 	_, err = client.Limits(asking)
 	cancel()

@@ -10,16 +10,18 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
+	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/logkey"
 )
 
 // settings are the configuration in use.
 type settings struct {
 	*config.Config
-	digest string // of it, for the other daemons
+	digest    string // of it, for the other daemons
+	operators control.Operators
 }
 
-func newSettings(c *config.Config) *settings { return &settings{c, c.Digest()} }
+func newSettings(c *config.Config) *settings { return &settings{c, c.Digest(), operatorsOf(c)} }
 
 // watchReloads reads the configuration again at each signal, until ctx ends.
 func (d *daemon) watchReloads(ctx context.Context) error {
@@ -67,8 +69,8 @@ func (d *daemon) reload() {
 	d.share()
 }
 
-// merge takes over what can change while the daemon runs: the issuers' limits
-// (but not whether there is a rate limit at all), the sweeps and the log level.
+// merge takes over what can change while the daemon runs: the operators, the
+// issuers' limits (but not whether there is a rate limit at all), the sweeps and the log level.
 // Secrets are not among it, since they are read anew whenever they are needed.
 func merge(before, read *config.Config) (now *config.Config, taken, later []string) {
 	merged := *before
@@ -80,6 +82,10 @@ func merge(before, read *config.Config) (now *config.Config, taken, later []stri
 			merged.Daemon.LogLevel = read.Daemon.LogLevel
 		case field == "daemon.sweep":
 			merged.Daemon.Sweep = read.Daemon.Sweep
+		case strings.HasPrefix(field, "operators."):
+			merged.Operators = read.Operators
+		case field == "operator.seed": // of the command line
+			merged.Operator = read.Operator
 		case limit == "concurrency":
 			issuer := merged.Issuers[name]
 			issuer.Concurrency = read.Issuers[name].Concurrency

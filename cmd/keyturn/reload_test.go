@@ -140,6 +140,7 @@ issuers:
 		}
 		return c
 	}
+	const ann = `{key: UARCD3JUA22FDV23U7FR2JWWMEL7CALX4NVJZJZVAWEHGMEZ3G6L7RI5, roles: [{role: viewer, namespaces: [a]}]}`
 	const b = `  b: {type: arcgis, url: "http://127.0.0.1:9/sharing/rest", username: u, password: {env: P}}`
 	for _, c := range []struct {
 		before, after *config.Config
@@ -151,6 +152,10 @@ issuers:
 		{read(", rate_limit: 5", ""), read(", rate_limit: 6, concurrency: 3", ""), "[issuers.a.concurrency issuers.a.rate_limit]", "[]"},
 		{read("", ""), read("", b), "[]", "[issuers.b]"},
 		{read("", b), read("", ""), "[]", "[issuers.b]"},
+		{read("", ""), read("", "operators: {ann: "+ann+"}"), "[operators.ann]", "[]"},
+		{read("", "operators: {ann: "+ann+"}"), read("", "operators: {bob: "+ann+"}"), "[operators.ann operators.bob]", "[]"},
+		{read("", "operators: {ann: "+ann+"}"), read("", "operators: {ann: "+strings.Replace(ann, "viewer", "admin", 1)+"}"), "[operators.ann.roles]", "[]"},
+		{read("", ""), read("", "operator: {seed: {file: x}}"), "[operator.seed]", "[]"},
 	} {
 		now, taken, later := merge(c.before, c.after)
 		if fmt.Sprint(taken) != c.taken || fmt.Sprint(later) != c.later {

@@ -32,9 +32,13 @@ Exit code 3: a rotation is under way already.`,
 				return err
 			}
 			defer reader.close()
+			client, err := reader.client(cmd.Context())
+			if err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), requestTimeout)
 			defer cancel()
-			answer, err := reader.client().Rotate(ctx, control.Rotate{
+			answer, err := client.Rotate(ctx, control.Rotate{
 				Name: name, Reason: reason, Now: now,
 			})
 			if err != nil {

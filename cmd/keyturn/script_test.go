@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,8 @@ func TestScripts(t *testing.T) {
 			"jsonlist": jsonList,
 			"nosecret": noSecret,
 			"until":    untilOutput,
+			"append":   appendFile,
+			"mode":     fileMode,
 		},
 		RequireExplicitExec: false,
 	})
@@ -107,6 +110,21 @@ func jsonList(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// appendFile puts a file at the end of another: append TO FROM.
+func appendFile(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0]) + ts.ReadFile(args[1])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// fileMode checks the mode of a file: mode PATH OCTAL.
+func fileMode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if have := fmt.Sprintf("%o", info.Mode().Perm()); have != args[1] {
+		ts.Fatalf("%s has mode %s, want %s", args[0], have, args[1])
+	}
+}
+
 // noSecret checks that the last output holds no secret of dev.env and no key.
 func noSecret(ts *testscript.TestScript, _ bool, _ []string) {
 	output := ts.ReadFile("stdout") + ts.ReadFile("stderr")
@@ -114,6 +132,10 @@ func noSecret(ts *testscript.TestScript, _ bool, _ []string) {
 		if secret := ts.Getenv(name); secret == "" || strings.Contains(output, secret) {
 			ts.Fatalf("the output holds %s, or it is not set", name)
 		}
+	}
+	seed := ts.ReadFile(filepath.Join(filepath.Dir(ts.Getenv("KEYTURN_CONFIG")), "operator.nk"))
+	if strings.Contains(output, strings.TrimSpace(seed)) {
+		ts.Fatalf("the output holds the operator's seed")
 	}
 	if strings.Contains(output, "AAPT") {
 		ts.Fatalf("the output holds a key")

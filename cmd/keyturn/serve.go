@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -39,8 +40,8 @@ Any number of daemons may run with the same configuration: they share the work
 and the limits of the issuers.
 SIGTERM lets the steps that are under way finish, for at most ten seconds; what is
 left over goes on at another daemon, or at the next start.
-SIGHUP reads the configuration again: the issuers' limits, the sweeps and the log
-level change at once; for the rest it says which field needs a restart.`,
+SIGHUP reads the configuration again: the operators, the issuers' limits, the sweeps and
+the log level change at once; for the rest it says which field needs a restart.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, calendar, err := o.load()
 			if err != nil {
@@ -111,6 +112,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	logger.Info("keyturn starts", zap.String(logkey.Version, version), zap.String(logkey.Daemon, d.id), zap.String(logkey.Config, c.Path), zap.String(logkey.Digest, c.Digest()))
 	for _, warning := range c.Warnings() {
 		logger.Warn("configuration: " + warning)
+	}
+	if len(c.Operators) == 0 {
+		logger.Warn("no operators are configured, so every request is denied (try: keyturn operator new NAME)")
 	}
 	var err error
 	d.vault, err = openVault(c.Vault, c.Daemon.Workers, d.metrics.call("vault"), d.loggedIn)
@@ -205,9 +209,16 @@ func (d *daemon) run(ctx context.Context) error {
 	inner.run("vault health", d.watchVault)
 	inner.run("record health", d.watchRecord)
 	inner.run("issuer health", d.watchIssuers)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	d.checkDenied(ctx, js)
 	inner.run("control", control.New(control.Config{
-		Conn: conn, Commander: d.engine, Check: d.checkSpec, Version: semantic(version), Logger: d.logger,
-		Limits: limits(c.Config),
+		Conn: conn, Commander: d.engine, Freezer: d.record, Check: d.checkSpec, Version: semantic(version), Logger: d.logger,
+		Installation: c.Installation, Daemon: d.id, Now: wallClock, Limits: limits(c.Config),
+		Operators: func() control.Operators { return d.settings.Load().operators },
+		Keep:      keepDenials(js), Denied: d.metrics.deniedRequest,
 		Started: func() {
 			d.status.set("record", "")
 			d.logger.Info("keyturn is ready", zap.Int(logkey.Credentials, d.scheduler.Len()))

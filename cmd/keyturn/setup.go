@@ -18,9 +18,10 @@ import (
 func setupCommand(o *options) *cobra.Command {
 	var newRoot bool
 	cmd := &cobra.Command{
-		Use: "setup", Short: "Make the stream and the signing key, once", Args: cobra.NoArgs,
-		Long: `Make what an installation needs: the JetStream stream of the record, and the key
-that signs its events (in Vault). It changes nothing that is there already.
+		Use: "setup", Short: "Make the streams and the signing key, once", Args: cobra.NoArgs,
+		Long: `Make what an installation needs: the JetStream streams of the record and of denied
+requests, and the key that signs events (in Vault). It changes nothing that is there
+already.
 
 It prints the public key: give it to your auditors, and set nats.signer_root to it.
 
@@ -50,6 +51,9 @@ func setup(ctx context.Context, c *config.Config, out io.Writer, output string, 
 		return err
 	}
 	if err := publisher.Setup(ctx, js, c.NATS.Replicas); err != nil {
+		return err
+	}
+	if err := publisher.SetupDenied(ctx, js, c.NATS.Replicas); err != nil {
 		return err
 	}
 	seed, err := store.SigningSeed(ctx)

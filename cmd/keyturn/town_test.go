@@ -32,6 +32,7 @@ import (
 // embedded NATS, the dev Vault and the emulated portal, which can fall silent.
 type town struct {
 	path     string // of the configuration
+	operator control.Identity
 	vault    *vaulttest.Server
 	nats     *natstest.Server
 	conn     *nats.Conn
@@ -49,6 +50,9 @@ vault: {addr: %q, prefix: %q, login: {token: {file: %q}}}
 issuers:
   portal: {type: arcgis, url: %q, username: %s, password: {value: %q}, min_lifetime: 1s, timeout: 5s%s}
 daemon: {http: "127.0.0.1:0", workers: 64%s}
+operators:
+  keeper: {key: %s, roles: [{role: admin, namespaces: ["*"]}]}
+operator: {seed: {file: keeper.nk}}
 `
 
 // newTown starts it all. Issuer and daemon are more fields of the configuration.
@@ -79,8 +83,12 @@ func newTownAt(t *testing.T, broker *natstest.Server, conn *nats.Conn, login, is
 	dir := t.TempDir()
 	w.path = filepath.Join(dir, "keyturn.yaml")
 	token := filepath.Join(dir, "token")
+	w.operator, err = keptOperator(filepath.Join(dir, "keeper.nk"), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
 	text := fmt.Sprintf(townConfig, w.nats.ClientURL(), login, w.vault.Addr, "kt-"+uuid.NewString()[:8], token,
-		server.URL+portal.BasePath(), emulator.DefaultUser, emulator.DefaultPassword, issuer, daemon)
+		server.URL+portal.BasePath(), emulator.DefaultUser, emulator.DefaultPassword, issuer, daemon, w.operator.Public())
 	for path, content := range map[string]string{w.path: text, token: w.vault.Token.Reveal()} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -195,7 +203,7 @@ func (w *town) apply(t testing.TB, name credential.Name, issuer string, policy c
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	_, err := control.NewClient(w.conn, control.Identity{}).Apply(ctx, control.Apply{Name: name, Spec: credential.Spec{
+	_, err := control.NewClient(w.conn, w.operator).Apply(ctx, control.Apply{Name: name, Spec: credential.Spec{
 		Issuer: issuer, Policy: policy, Item: credential.ItemSpec{Title: string(name), Privileges: []string{"premium:user:basemaps"}},
 	}})
 	if err != nil {

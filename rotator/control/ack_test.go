@@ -84,7 +84,7 @@ func TestAnAcknowledgementIsRecordedOnceForEachConsumer(t *testing.T) {
 		consumer string
 		result   control.Result
 	}{{"shop", control.ResultAcknowledged}, {"shop", control.ResultAlready}, {"batch", control.ResultAcknowledged}, {"shop", control.ResultAlready}} {
-		reply, err := d.conn.RequestWithContext(t.Context(), control.SubjectAck+want.consumer, body)
+		reply, err := d.conn.RequestWithContext(t.Context(), control.SubjectConsumer+want.consumer, body)
 		must(t, err)
 		var answer control.Answer
 		must(t, json.Unmarshal(reply.Data, &answer))
@@ -104,8 +104,8 @@ func TestAnAcknowledgementIsRecordedOnceForEachConsumer(t *testing.T) {
 func TestAnAcknowledgementNeedsNoReplySubject(t *testing.T) {
 	d := open(t)
 	d.awaiting(t)
-	must(t, d.conn.Publish(control.SubjectAck+"shop", []byte(`{"name":"maps/web","fingerprint":"bad"}`)))
-	must(t, d.conn.Publish(control.SubjectAck+"shop", []byte(`{"name":"maps/web","fingerprint":"`+string(fresh)+`"}`)))
+	must(t, d.conn.Publish(control.SubjectConsumer+"shop", []byte(`{"name":"maps/web","fingerprint":"bad"}`)))
+	must(t, d.conn.Publish(control.SubjectConsumer+"shop", []byte(`{"name":"maps/web","fingerprint":"`+string(fresh)+`"}`)))
 	natstest.Eventually(t, "the acknowledgement is on the record", func() bool { return slices.Equal(d.acknowledged(t), []string{"shop"}) })
 }
 
@@ -117,7 +117,7 @@ func TestManyDaemonsTakeAnAcknowledgementOnce(t *testing.T) {
 	var info micro.Info
 	must(t, json.Unmarshal(reply.Data, &info))
 	for _, endpoint := range info.Endpoints {
-		if endpoint.Name == "ack" && endpoint.Subject == "keyturn.ack.*" && endpoint.QueueGroup != "" {
+		if endpoint.Name == "consumer-ack" && endpoint.Subject == "keyturn.ack.*" && endpoint.QueueGroup != "" {
 			return
 		}
 	}
@@ -148,7 +148,7 @@ func TestBadAcknowledgementsAreRefusedAndChangeNothing(t *testing.T) {
 		"an event, by the server":    {"shop", `{"schema":1,"actor":"policy","daemon":"d","fact":{},"state":{}}`, control.CodeBad, "unknown field"},
 		"a fingerprint that is long": {"shop", ack("maps/web", string(fresh)+"0"), control.CodeBad, "not a fingerprint"},
 	} {
-		reply, err := d.conn.RequestWithContext(t.Context(), control.SubjectAck+c.consumer, []byte(c.body))
+		reply, err := d.conn.RequestWithContext(t.Context(), control.SubjectConsumer+c.consumer, []byte(c.body))
 		must(t, err)
 		code, text := reply.Header.Get(micro.ErrorCodeHeader), reply.Header.Get(micro.ErrorHeader)
 		if code != c.code || !strings.Contains(text, c.text) || strings.Contains(text, key) || len(reply.Data) > 0 {
@@ -159,7 +159,7 @@ func TestBadAcknowledgementsAreRefusedAndChangeNothing(t *testing.T) {
 		t.Errorf("revision %d became %d", before, after)
 	}
 	// the primary is no news, and nothing is appended for it
-	reply, err := d.conn.RequestWithContext(t.Context(), control.SubjectAck+"shop", []byte(ack("maps/web", string(beforeThat))))
+	reply, err := d.conn.RequestWithContext(t.Context(), control.SubjectConsumer+"shop", []byte(ack("maps/web", string(beforeThat))))
 	must(t, err)
 	if !strings.Contains(string(reply.Data), `"already"`) || d.revision(t, awaited) != before {
 		t.Errorf("of the primary: %s %v", reply.Data, reply.Header)

@@ -10,11 +10,7 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-func (s *Service) apply(ctx context.Context, by caller, data []byte) (any, error) {
-	var request Apply
-	if err := decodeRequest(data, &request, &request.Name); err != nil {
-		return nil, err
-	}
+func (s *Service) apply(ctx context.Context, by caller, request Apply) (any, error) {
 	spec, err := s.config.Check(request.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
@@ -39,7 +35,17 @@ func (s *Service) apply(ctx context.Context, by caller, data []byte) (any, error
 		}
 		return answer, nil
 	}
-	done, _, err := s.command(ctx, by, request.Name, answer.Result, credential.Register{Spec: spec, Actor: by.operator})
+	register := credential.Register{Spec: spec, Actor: by.operator}
+	if answer.Result == ResultRegistered {
+		frozen, err := s.config.Freezer.Frozen(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if (credential.State{Frozen: frozen}).Held(s.config.Now()) { // else it has ended
+			register.Frozen = frozen
+		}
+	}
+	done, _, err := s.command(ctx, by, request.Name, answer.Result, register)
 	if done.Result == ResultUnchanged {
 		answer.Detail = ""
 	}

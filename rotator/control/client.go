@@ -18,17 +18,25 @@ type Client struct {
 	identity Identity
 }
 
-// Identity is who asks, and whom.
-type Identity struct {
-	// Installation is that of the daemons.
-	Installation string
-}
-
 // NewClient returns a client on an open connection.
 func NewClient(conn *nats.Conn, identity Identity) *Client { return &Client{conn, identity} }
 
 // ErrNoDaemon: nobody answers on the control subjects.
 var ErrNoDaemon = errors.New("no keyturn daemon answers (try: keyturn serve, or keyturn doctor)")
+
+// Ping asks whether a daemon answers, without being an operator.
+func Ping(ctx context.Context, conn *nats.Conn) error {
+	subject, err := micro.ControlSubject(micro.PingVerb, ServiceName, "")
+	if err != nil {
+		return err
+	}
+	if _, err := conn.RequestWithContext(ctx, subject, nil); errors.Is(err, nats.ErrNoResponders) {
+		return ErrNoDaemon
+	} else if err != nil {
+		return fmt.Errorf("ask the daemon: %w", err)
+	}
+	return nil
+}
 
 // Refusal is a daemon's no.
 type Refusal struct {
@@ -68,13 +76,32 @@ func (c *Client) Release(ctx context.Context, request Release) (Answer, error) {
 	return ask[Answer](ctx, c, SubjectRelease, request)
 }
 
-// Limits asks what the daemon's issuers allow.
-func (c *Client) Limits(ctx context.Context) (Limits, error) {
-	return ask[Limits](ctx, c, SubjectLimits, struct{}{})
+// Freeze has new credentials begin under a hold.
+func (c *Client) Freeze(ctx context.Context, request Freeze) (Answer, error) {
+	return ask[Answer](ctx, c, SubjectFreeze, request)
 }
 
-// ask sends a request under an id of its own. One whose answer was lost may be
-// sent again under that id: see credential.State.Answer.
+// Thaw ends that.
+func (c *Client) Thaw(ctx context.Context, request Thaw) (Answer, error) {
+	return ask[Answer](ctx, c, SubjectThaw, request)
+}
+
+// Acknowledge says that a service uses a key.
+func (c *Client) Acknowledge(ctx context.Context, request Acknowledge) (Answer, error) {
+	return ask[Answer](ctx, c, SubjectAck, request)
+}
+
+// Limits asks what the daemon's issuers allow.
+func (c *Client) Limits(ctx context.Context) (Limits, error) {
+	return ask[Limits](ctx, c, SubjectLimits, Nothing{})
+}
+
+// Whoami asks who the daemon takes us for.
+func (c *Client) Whoami(ctx context.Context) (Operator, error) {
+	return ask[Operator](ctx, c, SubjectWhoami, Nothing{})
+}
+
+// ask sends a request under an id of its own.
 func ask[T any](ctx context.Context, c *Client, subject string, arguments any) (answer T, err error) {
 	inner, err := json.Marshal(arguments)
 	if err != nil {
@@ -84,7 +111,16 @@ func ask[T any](ctx context.Context, c *Client, subject string, arguments any) (
 	if err != nil {
 		return answer, err
 	}
-	reply, err := c.conn.RequestWithContext(ctx, subject, data)
+	message := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{}}
+	if c.identity.pair != nil {
+		signature, err := c.identity.sign(subject, data)
+		if err != nil {
+			return answer, err
+		}
+		message.Header.Set(HeaderOperator, c.identity.public)
+		message.Header.Set(HeaderSignature, signature)
+	}
+	reply, err := c.send(ctx, message)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return answer, ErrNoDaemon
@@ -98,4 +134,28 @@ func ask[T any](ctx context.Context, c *Client, subject string, arguments any) (
 		return answer, fmt.Errorf("the daemon's answer cannot be read: %w (try: the same version of keyturn on both sides)", err)
 	}
 	return answer, nil
+}
+
+// A request whose answer does not come is sent again: the very same, which is
+// carried out once.
+const (
+	sends  = 3
+	resend = 3 * time.Second
+)
+
+// send sends a message until it is answered, at most three times.
+func (c *Client) send(ctx context.Context, message *nats.Msg) (*nats.Msg, error) {
+	for left := sends - 1; left > 0; left-- {
+		patience := resend
+		if deadline, ok := ctx.Deadline(); ok {
+			patience = min(patience, time.Until(deadline)/time.Duration(left+1))
+		}
+		waiting, cancel := context.WithTimeout(ctx, patience)
+		reply, err := c.conn.RequestMsgWithContext(waiting, message)
+		cancel()
+		if ctx.Err() != nil || (!errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout)) {
+			return reply, err
+		}
+	}
+	return c.conn.RequestMsgWithContext(ctx, message)
 }

@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,98 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
-	"go.uber.org/goleak"
-	"go.uber.org/zap"
 
-	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/publisher/natstest"
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
-	"github.com/keyturn/keyturn/rotator/engine"
-	"github.com/keyturn/keyturn/rotator/schedule"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// desk is a control service of a real engine on a real record.
-type desk struct {
-	client  *control.Client
-	conn    *nats.Conn
-	record  *publisher.Record
-	mu      sync.Mutex
-	changed []credential.Name
-}
-
-func open(t *testing.T) *desk {
-	t.Helper()
-	conn, js := natstest.Connect(t, natstest.Start(t).ClientURL())
-	must(t, publisher.Setup(t.Context(), js, 1))
-	seed, _, err := publisher.GenerateSeed()
-	must(t, err)
-	signer, err := publisher.NewSigner(seed)
-	must(t, err)
-	must(t, publisher.PublishSigner(t.Context(), js, signer, "test", nil))
-	record, err := publisher.Open(t.Context(), publisher.Config{JetStream: js, Signer: signer, Installation: "test"})
-	must(t, err)
-
-	calendar := &schedule.Calendar{}
-	d := &desk{client: control.NewClient(conn, control.Identity{}), conn: conn, record: record}
-	service := control.New(control.Config{
-		Conn: conn, Version: "1.2.3", Logger: zap.NewNop(),
-		Commander: engine.New(engine.Config{Record: record, Calendar: calendar, Daemon: "d-test", Now: time.Now, Logger: zap.NewNop()}),
-		Check: func(s credential.Spec) (credential.Spec, error) {
-			if s.Issuer != "portal" {
-				return s, fmt.Errorf("no issuer %q", s.Issuer)
-			}
-			var err error
-			s.Policy, err = s.Policy.Resolve(time.Second, calendar, time.Now())
-			return s, err
-		},
-		Limits: control.Limits{Issuers: map[string]control.IssuerLimits{"portal": {MinLifetime: time.Second}}},
-		Changed: func(name credential.Name, _ credential.State) {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.changed = append(d.changed, name)
-		},
-	})
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- service.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	natstest.Eventually(t, "the service answers", func() bool {
-		_, err := d.client.Limits(t.Context())
-		return err == nil
-	})
-	return d
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func spec(lifetime time.Duration) credential.Spec {
-	return credential.Spec{
-		Issuer: "portal", Item: credential.ItemSpec{Title: "T", Privileges: []string{"premium:user:basemaps"}},
-		Policy: credential.Policy{Lifetime: credential.Duration(lifetime)},
-	}
-}
-
-func (d *desk) revision(t *testing.T, name credential.Name) uint64 {
-	t.Helper()
-	state, _, err := d.record.Load(t.Context(), name)
-	must(t, err)
-	return state.Revision
-}
 
 func TestApplyRegistersOnceThenChangesThenDoesNothing(t *testing.T) {
 	d := open(t)
@@ -143,12 +56,9 @@ func TestRotateIsRecordedOnceHoweverOftenItIsSent(t *testing.T) {
 	const name = credential.Name("maps/web")
 	_, err := d.client.Apply(t.Context(), control.Apply{Name: name, Spec: spec(time.Hour)})
 	must(t, err)
-	body := wrapped("r-1", `{"name":"maps/web","reason":"leaver","now":true}`)
+	message := d.request("r-1", control.SubjectRotate, `{"name":"maps/web","reason":"leaver","now":true}`)
 	for i := range 2 {
-		reply, err := d.conn.RequestWithContext(t.Context(), control.SubjectRotate, body)
-		must(t, err)
-		var answer control.Answer
-		must(t, json.Unmarshal(reply.Data, &answer))
+		answer := d.ask(t, message)
 		if answer.Result != control.ResultRequested || answer.Revision != 2 || answer.Request != "r-1" {
 			t.Errorf("request %d: %+v, want the first answer", i+1, answer)
 		}
@@ -158,11 +68,6 @@ func TestRotateIsRecordedOnceHoweverOftenItIsSent(t *testing.T) {
 	if r := state.Requested; state.Revision != 2 || r == nil || r.Reason != "leaver" || !r.Now || r.ID != "r-1" {
 		t.Errorf("revision %d, requested %+v", state.Revision, r)
 	}
-}
-
-// wrapped is a request in its envelope.
-func wrapped(id, arguments string) []byte {
-	return fmt.Appendf(nil, `{"request":%q,"arguments":%s}`, id, arguments)
 }
 
 func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
@@ -179,7 +84,8 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 		"nothing at all":      {control.SubjectApply, ``, control.CodeBad, "EOF"},
 		"a name like a match": {control.SubjectRotate, `{"request":"1","arguments":{"name":"a/*"}}`, control.CodeBad, "not a credential name"},
 	} {
-		reply, err := d.conn.RequestWithContext(t.Context(), c.subject, []byte(c.body))
+		body := strings.Replace(c.body, `"request"`, fmt.Sprintf(`"installation":"test","at":%q,"request"`, time.Now().Format(time.RFC3339)), 1)
+		reply, err := d.conn.RequestMsgWithContext(t.Context(), d.identity.message(t, c.subject, []byte(body)))
 		must(t, err)
 		code, text := reply.Header.Get(micro.ErrorCodeHeader), reply.Header.Get(micro.ErrorHeader)
 		if code != c.code || !strings.Contains(text, c.text) {
@@ -212,7 +118,7 @@ func TestHandlersDoNotWaitForEachOther(t *testing.T) {
 
 func TestNobodyAnswers(t *testing.T) {
 	conn, _ := natstest.Connect(t, natstest.Start(t).ClientURL())
-	_, err := control.NewClient(conn, control.Identity{}).Limits(t.Context())
+	_, err := control.NewClient(conn, newPerson(t).Identity).Limits(t.Context())
 	if !errors.Is(err, control.ErrNoDaemon) || !strings.Contains(err.Error(), "keyturn serve") {
 		t.Errorf("got %v, want ErrNoDaemon with a hint", err)
 	}
@@ -224,7 +130,7 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 	must(t, err)
 	var info micro.Info
 	must(t, json.Unmarshal(reply.Data, &info))
-	if info.Version != "1.2.3" || len(info.Endpoints) != 8 {
+	if info.Version != "1.2.3" || len(info.Endpoints) != 12 {
 		t.Fatalf("info %+v", info)
 	}
 	for _, endpoint := range info.Endpoints {
@@ -232,19 +138,4 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 			t.Errorf("endpoint %s has no schema", endpoint.Name)
 		}
 	}
-}
-
-func FuzzRequest(f *testing.F) {
-	f.Add([]byte(`{"name":"a/b","spec":{"issuer":"portal"}}`))
-	f.Add([]byte(`{"name":"a/b","request":"1","now":true}`))
-	f.Add([]byte(`{"name":"a/b","fingerprint":"0123456789abcdef"}`))
-	f.Add([]byte(`[]`))
-	f.Add([]byte("\x00"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, name := range control.DecodeForFuzz(data) {
-			if _, err := credential.ParseName(string(name)); err != nil {
-				t.Errorf("a request with the name %q was taken", name)
-			}
-		}
-	})
 }

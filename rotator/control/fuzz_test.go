@@ -3,8 +3,13 @@ package control
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nkeys"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -21,10 +26,16 @@ func FuzzDecodeRequest(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var apply Apply
-		check(t, data, &apply, new(Apply), &apply.Name)
-		var rotate Rotate
-		check(t, data, &rotate, new(Rotate), &rotate.Name)
+		check[Apply](t, data)
+		check[Rotate](t, data)
+		check[Retry](t, data)
+		check[Invalidate](t, data)
+		check[Hold](t, data)
+		check[Release](t, data)
+		check[Acknowledge](t, data)
+		check[Freeze](t, data)
+		check[Thaw](t, data)
+		check[Nothing](t, data)
 	})
 }
 
@@ -51,24 +62,94 @@ func FuzzDecodeAck(f *testing.F) {
 	})
 }
 
-func check(t *testing.T, data []byte, request, again any, name *credential.Name) {
+// FuzzOpen: only what a known key signed, for this installation and now, is let
+// in; the arguments of somebody without any role reach nothing.
+func FuzzOpen(f *testing.F) {
+	pair, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, make([]byte, 32))
+	if err != nil {
+		f.Fatal(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := New(Config{ // there is nobody to carry anything out
+		Installation: "test", Now: func() time.Time { return now },
+		Operators: func() Operators { return Operators{public: {Name: "ann"}} },
+	})
+	sound := `{"installation":"test","request":"r","at":"2030-01-02T03:04:05Z","arguments":%s}`
+	signer := Identity{pair: pair, public: public}
+	for i, e := range s.endpoints() {
+		body := fmt.Appendf(nil, sound, `{"name":"a/b","reason":"x"}`)
+		signature, err := signer.sign(e.subject, body)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint8(i), public, signature, body, false)
+		f.Add(uint8(i), public, signature, append(body, ' '), false)
+		f.Add(uint8(i), public, "", fmt.Appendf(nil, sound, `{}`), true)
+		f.Add(uint8(i), "", "", body, false)
+	}
+	f.Add(uint8(0), "U\x1b", "x", []byte(`{"request":"r","arguments":{"name":"\u001b"}}`), false)
+	f.Fuzz(func(t *testing.T, number uint8, key, signature string, body []byte, sign bool) {
+		e := s.endpoints()[int(number)%len(s.endpoints())]
+		if sign {
+			made, err := signer.sign(e.subject, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, signature = public, made
+		}
+		by, arguments, err := s.open(e.name, e.subject, micro.Headers{HeaderOperator: {key}, HeaderSignature: {signature}}, body)
+		if err == nil {
+			var envelope envelope
+			if json.Unmarshal(body, &envelope) != nil || envelope.Installation != "test" || envelope.At.Sub(now).Abs() > credential.Freshness ||
+				key != public || !verify(public, e.subject, body, signature) || by.operator != "ann" || by.request != envelope.Request || by.digest == "" {
+				t.Fatalf("let in: %+v %s", by, body)
+			}
+			if _, err = e.handle(t.Context(), by, arguments); err == nil && e.name != "whoami" {
+				t.Fatalf("%s was carried out: %s", e.name, arguments)
+			}
+		}
+		var no *denied
+		switch {
+		case err == nil, errors.Is(err, errBad):
+		case errors.As(err, &no):
+			for _, field := range []string{no.Key, no.Operator, no.Credential, no.Request} {
+				if len(field) > maxNoted || strings.ContainsFunc(field, func(r rune) bool { return r <= ' ' || r > '~' }) {
+					t.Fatalf("%q would be kept", field)
+				}
+			}
+			if data, err := json.Marshal(no.Denial); err != nil || len(data) > 1500 || no.Reason == "" {
+				t.Fatalf("%s, %v", data, err)
+			}
+		default:
+			t.Fatalf("neither bad nor denied: %v", err)
+		}
+	})
+}
+
+func check[T any, P arguments[T]](t *testing.T, data []byte) {
 	t.Helper()
-	if err := decodeRequest(data, request, name); err != nil {
+	var request, again T
+	name := P(&request).credential()
+	if err := decodeRequest(data, &request, name); err != nil {
 		if code, text := refusal(err); !errors.Is(err, errBad) || code != CodeBad || len(text) > 1000+8*len(data) {
 			t.Fatalf("%s %.200s: %v", code, text, err)
 		}
 		return
 	}
-	if _, err := credential.ParseName(string(*name)); err != nil {
-		t.Fatalf("the name %q was taken", *name)
+	if name != nil {
+		if _, err := credential.ParseName(string(*name)); err != nil {
+			t.Fatalf("the name %q was taken", *name)
+		}
 	}
 	text, err := json.Marshal(request)
 	if err != nil {
 		t.Fatalf("a request that was taken cannot be written: %v", err)
 	}
-	decoder := json.NewDecoder(strings.NewReader(string(text)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(again); err != nil {
+	if err := strictly(text, &again); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
 	if second, err := json.Marshal(again); err != nil || string(second) != string(text) {

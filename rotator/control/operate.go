@@ -9,37 +9,60 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// caller is who sent a request, and which one it is.
-type caller struct {
-	operator        string
-	request, digest string
-}
-
 // endpoint is one kind of request.
 type endpoint struct {
 	name, subject, schema string
+	least                 Role
 	handle                func(context.Context, caller, []byte) (any, error)
 }
 
+// endpoints is the table of who may do what. A dry run of anything needs a
+// viewer only.
 func (s *Service) endpoints() []endpoint {
 	return []endpoint{
-		{"apply", SubjectApply, schemaOf(Apply{}), s.apply},
-		{"rotate", SubjectRotate, schemaOf(Rotate{}), s.rotate},
-		{"retry", SubjectRetry, schemaOf(Retry{}), s.retry},
-		{"invalidate", SubjectInvalidate, schemaOf(Invalidate{}), s.invalidate},
-		{"hold", SubjectHold, schemaOf(Hold{}), s.hold},
-		{"release", SubjectRelease, schemaOf(Release{}), s.release},
-		{"limits", SubjectLimits, "{}", s.limits},
+		on("whoami", SubjectWhoami, roleAny, ofNothing, s.whoami),
+		on("limits", SubjectLimits, RoleViewer, ofNothing, s.limits),
+		on("rotate", SubjectRotate, RoleRotator, ofCredential, s.rotate),
+		on("retry", SubjectRetry, RoleRotator, ofCredential, s.retry),
+		on("hold", SubjectHold, RoleRotator, ofCredential, s.hold),
+		on("release", SubjectRelease, RoleResponder, ofCredential, s.release),
+		on("invalidate", SubjectInvalidate, RoleResponder, ofCredential, s.invalidate),
+		on("freeze", SubjectFreeze, RoleResponder, ofInstallation, s.freeze),
+		on("thaw", SubjectThaw, RoleResponder, ofInstallation, s.thaw),
+		on("apply", SubjectApply, RoleAdmin, ofCredential, s.apply),
+		on("ack", SubjectAck, RoleConsumer, ofCredential, s.acknowledge),
 	}
 }
 
-func (s *Service) limits(context.Context, caller, []byte) (any, error) { return s.config.Limits, nil }
+// on makes an endpoint: its arguments are read, then the sender's role is looked
+// at, and only then is anything done.
+func on[T any, P arguments[T]](name, subject string, least Role, what scope, handle func(context.Context, caller, T) (any, error)) endpoint {
+	return endpoint{name, subject, schemaOf(*new(T)), least, func(ctx context.Context, by caller, data []byte) (any, error) {
+		var request T
+		about := P(&request).credential()
+		if err := decodeRequest(data, &request, about); err != nil {
+			return nil, err
+		}
+		var credential credential.Name
+		if about != nil {
+			credential = *about
+		}
+		needed := least
+		if apply, ok := any(request).(Apply); ok && apply.DryRun {
+			needed = RoleViewer
+		}
+		if err := by.who.may(needed, what, credential); err != nil {
+			return nil, by.deny(ReasonRole, "%s: %v", name, err)
+		}
+		return handle(ctx, by, request)
+	}}
+}
 
-func (s *Service) rotate(ctx context.Context, by caller, data []byte) (any, error) {
-	var request Rotate
-	if err := decodeRequest(data, &request, &request.Name); err != nil {
-		return nil, err
-	}
+func (s *Service) whoami(_ context.Context, by caller, _ Nothing) (any, error) { return by.who, nil }
+
+func (s *Service) limits(context.Context, caller, Nothing) (any, error) { return s.config.Limits, nil }
+
+func (s *Service) rotate(ctx context.Context, by caller, request Rotate) (any, error) {
 	answer, after, err := s.command(ctx, by, request.Name, ResultRequested, credential.RequestRotation{
 		ID: by.request, Actor: by.operator, Reason: request.Reason, Now: request.Now, Vault: request.Vault,
 	})
@@ -49,20 +72,12 @@ func (s *Service) rotate(ctx context.Context, by caller, data []byte) (any, erro
 	return answer, err
 }
 
-func (s *Service) retry(ctx context.Context, by caller, data []byte) (any, error) {
-	var request Retry
-	if err := decodeRequest(data, &request, &request.Name); err != nil {
-		return nil, err
-	}
+func (s *Service) retry(ctx context.Context, by caller, request Retry) (any, error) {
 	answer, _, err := s.command(ctx, by, request.Name, ResultRequested, credential.Retry{Actor: by.operator})
 	return answer, err
 }
 
-func (s *Service) invalidate(ctx context.Context, by caller, data []byte) (any, error) {
-	var request Invalidate
-	if err := decodeRequest(data, &request, &request.Name); err != nil {
-		return nil, err
-	}
+func (s *Service) invalidate(ctx context.Context, by caller, request Invalidate) (any, error) {
 	switch {
 	case request.Key == "":
 		return nil, fmt.Errorf("%w: no key is named (primary, secondary, all, or a fingerprint)", errBad)
@@ -82,11 +97,7 @@ func (s *Service) invalidate(ctx context.Context, by caller, data []byte) (any, 
 	return answer, err
 }
 
-func (s *Service) hold(ctx context.Context, by caller, data []byte) (any, error) {
-	var request Hold
-	if err := decodeRequest(data, &request, &request.Name); err != nil {
-		return nil, err
-	}
+func (s *Service) hold(ctx context.Context, by caller, request Hold) (any, error) {
 	if request.Reason == "" {
 		return nil, fmt.Errorf("%w: no reason is given", errBad)
 	}
@@ -103,34 +114,53 @@ func (s *Service) hold(ctx context.Context, by caller, data []byte) (any, error)
 	return answer, nil
 }
 
-func (s *Service) release(ctx context.Context, by caller, data []byte) (any, error) {
-	var request Release
-	if err := decodeRequest(data, &request, &request.Name); err != nil {
-		return nil, err
-	}
+func (s *Service) release(ctx context.Context, by caller, request Release) (any, error) {
 	answer, _, err := s.command(ctx, by, request.Name, ResultReleased, credential.Release{
 		Actor: by.operator, Reason: request.Reason, Freeze: request.Freeze,
 	})
 	return answer, err
 }
 
-// command decides and appends. A request that was answered before gets that
-// answer again, and one that has nothing to change says so.
+func (s *Service) acknowledge(ctx context.Context, by caller, request Acknowledge) (any, error) {
+	if err := request.check(); err != nil {
+		return nil, err
+	}
+	answer, _, err := s.command(ctx, by, request.Name, ResultAcknowledged, credential.Acknowledge{
+		Consumer: by.operator, Fingerprint: request.Fingerprint,
+	})
+	if answer.Result == ResultUnchanged {
+		answer.Result = ResultAlready
+	}
+	return answer, err
+}
+
+// command decides and appends.
 func (s *Service) command(ctx context.Context, by caller, name credential.Name, result Result, command credential.Command) (Answer, credential.State, error) {
 	after, err := s.config.Commander.Command(ctx, name, credential.Asked{Command: command, ID: by.request, Digest: by.digest})
-	answer := Answer{Name: name, Result: result, Request: by.request, Revision: after.Revision}
+	if err == nil {
+		s.config.Changed(name, after)
+	}
+	answer, err := by.answer(result, after, err)
+	answer.Name = name
+	return answer, after, err
+}
+
+// answer says what a command led to. A request that was answered before gets
+// that answer again, and one that has nothing to change says so.
+func (c caller) answer(result Result, after credential.State, err error) (Answer, error) {
+	answer := Answer{Result: result, Request: c.request, Revision: after.Revision}
 	switch {
 	case errors.Is(err, credential.ErrRepeated):
-		if before, ok := after.Answer(by.request); ok {
+		if before, ok := after.Answer(c.request); ok {
 			answer.Revision = before.Revision
+			if before.Type == credential.TypeRegistered {
+				answer.Result = ResultRegistered
+			}
 		}
-		return answer, after, nil
 	case errors.Is(err, credential.ErrNothing):
 		answer.Result, answer.Detail = ResultUnchanged, err.Error()
-		return answer, after, nil
 	case err != nil:
-		return Answer{}, after, err
+		return Answer{}, err
 	}
-	s.config.Changed(name, after)
-	return answer, after, nil
+	return answer, nil
 }

@@ -35,15 +35,19 @@ func TestAPanicIsAnErrorOfItsRequest(t *testing.T) {
 	conn, _ := natstest.Connect(t, natstest.Start(t).ClientURL())
 	core, logs := observer.New(zapcore.DebugLevel)
 	ready := make(chan struct{})
+	who := newPerson(t)
 	service := control.New(control.Config{
-		Conn: conn, Version: "1.2.3", Logger: zap.New(core), Commander: stumbling{},
+		Conn: conn, Version: "1.2.3", Logger: zap.New(core), Commander: stumbling{}, Installation: "test", Now: time.Now,
+		Operators: func() control.Operators {
+			return control.Operators{who.Public(): operator("ann", control.RoleAdmin, "*")}
+		},
 		Changed: func(credential.Name, credential.State) {}, Started: func() { close(ready) },
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(ctx) }()
 	<-ready
-	client := control.NewClient(conn, control.Identity{})
+	client := control.NewClient(conn, who.Identity)
 	asking, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	_, err := client.Rotate(asking, control.Rotate{Name: "a/bad"})

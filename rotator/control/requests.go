@@ -19,7 +19,9 @@ const (
 	SubjectRelease    = SubjectPrefix + ".release"
 	SubjectFreeze     = SubjectPrefix + ".freeze"
 	SubjectThaw       = SubjectPrefix + ".thaw"
+	SubjectAck        = SubjectPrefix + ".ack"
 	SubjectLimits     = SubjectPrefix + ".limits"
+	SubjectWhoami     = SubjectPrefix + ".whoami"
 )
 
 // envelope is what stands on the wire around the arguments of each request.
@@ -100,6 +102,33 @@ type Thaw struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// Acknowledge says that the consumer with the sender's name uses a key.
+type Acknowledge struct {
+	Name        credential.Name        `json:"name"`
+	Fingerprint credential.Fingerprint `json:"fingerprint"`
+}
+
+// Nothing is sent to an endpoint that wants no arguments.
+type Nothing struct{}
+
+// arguments are what an endpoint takes. The credential that they are about is
+// nil for those about none.
+type arguments[T any] interface {
+	*T
+	credential() *credential.Name
+}
+
+func (r *Apply) credential() *credential.Name       { return &r.Name }
+func (r *Rotate) credential() *credential.Name      { return &r.Name }
+func (r *Retry) credential() *credential.Name       { return &r.Name }
+func (r *Invalidate) credential() *credential.Name  { return &r.Name }
+func (r *Hold) credential() *credential.Name        { return &r.Name }
+func (r *Release) credential() *credential.Name     { return &r.Name }
+func (r *Acknowledge) credential() *credential.Name { return &r.Name }
+func (*Freeze) credential() *credential.Name        { return nil }
+func (*Thaw) credential() *credential.Name          { return nil }
+func (*Nothing) credential() *credential.Name       { return nil }
+
 // Answer is the answer to all of them.
 type Answer struct {
 	Name   credential.Name `json:"name,omitempty"`
@@ -119,15 +148,17 @@ type Result string
 
 // The results.
 const (
-	ResultRegistered  Result = "registered"
-	ResultUpdated     Result = "updated"
-	ResultRequested   Result = "requested"
-	ResultCompromised Result = "compromised"
-	ResultHeld        Result = "held"
-	ResultReleased    Result = "released"
-	ResultFrozen      Result = "frozen"
-	ResultThawed      Result = "thawed"
-	ResultUnchanged   Result = "unchanged"
+	ResultRegistered   Result = "registered"
+	ResultUpdated      Result = "updated"
+	ResultRequested    Result = "requested"
+	ResultCompromised  Result = "compromised"
+	ResultHeld         Result = "held"
+	ResultReleased     Result = "released"
+	ResultFrozen       Result = "frozen"
+	ResultThawed       Result = "thawed"
+	ResultAcknowledged Result = "acknowledged"
+	ResultAlready      Result = "already"
+	ResultUnchanged    Result = "unchanged"
 )
 
 // Limits are what the daemon's issuers allow: declarations are checked against

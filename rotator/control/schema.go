@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"strings"
+	"time"
 )
 
 // schemaOf writes the shape of a request as a JSON Schema.
@@ -16,6 +17,9 @@ func schemaOf(request any) string {
 }
 
 func schemaOfType(t reflect.Type) map[string]any {
+	if t == reflect.TypeFor[time.Time]() {
+		return map[string]any{"type": "string", "format": "date-time"}
+	}
 	switch t.Kind() { //nolint:exhaustive // the rest are numbers and the like
 	case reflect.Pointer:
 		return schemaOfType(t.Elem())

@@ -2,8 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +28,14 @@ type Commander interface {
 type Config struct {
 	Conn      *nats.Conn
 	Commander Commander
+	Freezer   Freezer
+	// Installation is what requests must be for; Daemon is who answers.
+	Installation, Daemon string
+	// Operators are those who may ask, looked up anew for each request.
+	Operators func() Operators
+	// Keep keeps a denied request. Denied counts each, and whether it was kept.
+	Keep   func(context.Context, Denial) error
+	Denied func(reason Reason, kept bool)
 	// Check refuses a spec that this installation cannot carry out, and
 	// resolves its policy.
 	Check func(credential.Spec) (credential.Spec, error)
@@ -41,24 +47,26 @@ type Config struct {
 	Started func()
 	// Timeout bounds each request; zero = 10 s.
 	Timeout time.Duration
+	Now     func() time.Time
 	Logger  *zap.Logger
 }
 
 // Service answers requests.
 type Service struct {
-	config Config
-	slots  chan struct{} // bounds the requests under way
-	work   sync.WaitGroup
+	config  Config
+	denials *denials
+	slots   chan struct{} // bounds the requests under way
+	work    sync.WaitGroup
 }
 
 const maxInFlight = 64
 
-// New returns a service.
+// New returns a service, which runs once.
 func New(c Config) *Service {
 	if c.Timeout == 0 {
 		c.Timeout = 10 * time.Second
 	}
-	return &Service{config: c, slots: make(chan struct{}, maxInFlight)}
+	return &Service{config: c, denials: newDenials(&c), slots: make(chan struct{}, maxInFlight)}
 }
 
 // Run serves until ctx ends; then it takes no more requests and answers those
@@ -72,6 +80,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("control service: %w", err)
 	}
 	work := context.WithoutCancel(ctx) // those under way are answered
+	defer s.keepDenials(work)()
 	for _, e := range s.endpoints() {
 		handler := s.handler(work, e)
 		if err := service.AddEndpoint(e.name, handler, micro.WithEndpointSubject(e.subject),
@@ -92,17 +101,40 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	err = service.Stop()
-	s.work.Wait()
 	if errors.Is(err, nats.ErrConnectionClosed) {
 		err = nil
 	}
 	return err
 }
 
+// keepDenials begins to keep what is denied; stop ends that once no request is
+// under way any more.
+func (s *Service) keepDenials(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.denials.run(ctx)
+	}()
+	return func() {
+		s.work.Wait()
+		close(s.denials.queue)
+		patience := time.AfterFunc(keepTimeout, cancel)
+		<-ended
+		patience.Stop()
+		cancel()
+	}
+}
+
+// inboxes is how subjects begin on which answers are wanted. An answer is sent with
+// the rights of the daemon: on a subject of the sender's choice it could stand in
+// the record, or order the server to delete the stream.
+const inboxes = "_"
+
 // handler takes a request out of its envelope.
 func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
-	return s.serve(ctx, e.name, func(ctx context.Context, data []byte) (any, error) {
-		by, arguments, err := s.open(data)
+	return s.serve(ctx, e.name, func(ctx context.Context, request micro.Request) (any, error) {
+		by, arguments, err := s.open(e.name, request.Subject(), request.Headers(), request.Data())
 		if err != nil {
 			return nil, err
 		}
@@ -112,8 +144,15 @@ func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
 
 // serve runs each request in a goroutine of its own: the framework runs the
 // handlers of an endpoint one after the other.
-func (s *Service) serve(ctx context.Context, name string, handle func(context.Context, []byte) (any, error)) micro.Handler {
+func (s *Service) serve(ctx context.Context, name string, handle func(context.Context, micro.Request) (any, error)) micro.Handler {
 	return micro.HandlerFunc(func(request micro.Request) {
+		if reply := request.Reply(); reply != "" && !strings.HasPrefix(reply, inboxes) {
+			s.denials.note(Denial{
+				At: s.config.Now().UTC(), Endpoint: name, Reason: ReasonReply,
+				Key: clean(request.Headers().Get(HeaderOperator)), Daemon: s.config.Daemon,
+			})
+			return
+		}
 		s.slots <- struct{}{}
 		s.work.Add(1)
 		go func() {
@@ -123,26 +162,42 @@ func (s *Service) serve(ctx context.Context, name string, handle func(context.Co
 			}()
 			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 			defer cancel()
-			answer, err := s.safely(name, func() (any, error) { return handle(ctx, request.Data()) })
-			reply := &nats.Msg{Subject: request.Reply()}
-			if err == nil {
-				reply.Data, err = json.Marshal(answer)
-			} else {
-				code, text := refusal(err)
+			answer, err := s.safely(name, func() (any, error) { return handle(ctx, request) })
+			var no *denied
+			if errors.As(err, &no) {
+				s.denials.note(no.Denial)
+			}
+			code, text := "", ""
+			if err != nil {
+				code, text = refusal(err)
 				if code == CodeUnavailable && !errors.Is(err, errPanic) { // which was logged
 					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, name), zap.Error(err))
 				}
-				reply.Header, err = nats.Header{micro.ErrorCodeHeader: {code}, micro.ErrorHeader: {text}}, nil
 			}
-			// not by the request, which the framework looks at once its handler has returned
-			if err == nil && reply.Subject != "" {
-				err = s.config.Conn.PublishMsg(reply)
-			}
-			if err != nil {
+			if err := s.respond(request.Reply(), answer, code, text); err != nil {
 				s.config.Logger.Warn("answer not sent", zap.String(logkey.Endpoint, name), zap.Error(err))
 			}
 		}()
 	})
+}
+
+// respond answers. That of the framework may be called in its own goroutine only:
+// it notes failures for the statistics, which are looked at when the handler has
+// returned.
+func (s *Service) respond(to string, answer any, code, text string) error {
+	if to == "" {
+		return nil // nobody waits for it
+	}
+	message := &nats.Msg{Subject: to}
+	if code != "" {
+		message.Header = nats.Header{micro.ErrorHeader: {text}, micro.ErrorCodeHeader: {code}}
+		return s.config.Conn.PublishMsg(message)
+	}
+	var err error
+	if message.Data, err = json.Marshal(answer); err != nil {
+		return err
+	}
+	return s.config.Conn.PublishMsg(message)
 }
 
 // safely makes a panic an error of the one request.
@@ -163,6 +218,7 @@ var errPanic = errors.New("the daemon stumbled over this request (try: its log, 
 // The codes of a refusal: see the package comment.
 const (
 	CodeBad         = "400"
+	CodeDenied      = "403"
 	CodeUnknown     = "404"
 	CodeConflict    = "409"
 	CodeUnavailable = "503"
@@ -172,11 +228,12 @@ const (
 var errBad = errors.New("bad request")
 
 func refusal(err error) (code, text string) {
+	var no *denied
 	switch {
-	case errors.Is(err, errBad):
+	case errors.Is(err, errBad), errors.Is(err, credential.ErrAbsurd):
 		return CodeBad, err.Error()
-	case errors.Is(err, credential.ErrAbsurd):
-		return CodeBad, err.Error()
+	case errors.As(err, &no):
+		return CodeDenied, err.Error()
 	case errors.Is(err, credential.ErrUnknown), errors.Is(err, credential.ErrNoKey):
 		return CodeUnknown, err.Error()
 	case errors.Is(err, credential.ErrStale), errors.Is(err, credential.ErrHeld), errors.Is(err, credential.ErrClaimed),
@@ -184,41 +241,4 @@ func refusal(err error) (code, text string) {
 		return CodeConflict, err.Error()
 	}
 	return CodeUnavailable, err.Error()
-}
-
-// decodeRequest is strict: a field that this daemon does not know might be one
-// that matters.
-func decodeRequest(data []byte, into any, name *credential.Name) error {
-	if err := strictly(data, into); err != nil {
-		return err
-	}
-	if _, err := credential.ParseName(string(*name)); err != nil {
-		return fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
-	}
-	return nil
-}
-
-// open takes a request out of its envelope.
-func (s *Service) open(data []byte) (caller, []byte, error) {
-	var e envelope
-	if err := strictly(data, &e); err != nil {
-		return caller{}, nil, err
-	}
-	if e.Request == "" {
-		return caller{}, nil, fmt.Errorf("%w: no request id", errBad)
-	}
-	sum := sha256.Sum256(e.Arguments)
-	return caller{operator: "operator", request: e.Request, digest: hex.EncodeToString(sum[:8])}, e.Arguments, nil
-}
-
-func strictly(data []byte, into any) error {
-	decoder := json.NewDecoder(strings.NewReader(string(data)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("%w: %v", errBad, err) //nolint:errorlint // only its words matter
-	}
-	if decoder.More() {
-		return fmt.Errorf("%w: something follows the request", errBad)
-	}
-	return nil
 }

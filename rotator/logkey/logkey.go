@@ -23,9 +23,13 @@ const (
 	Field        = "field"         // field of the configuration
 	Issuer       = "issuer"        // configured name of an issuer
 	Left         = "left"          // time that is left
+	Key          = "key"           // public key that a sender claims
+	Operator     = "operator"      // name of an operator
 	Peer         = "peer"          // id of another daemon
 	PeerDigest   = "peer_digest"   // digest of its configuration
 	PeerSchema   = "peer_schema"   // schema of the record that it writes
+	Reason       = "reason"        // why
+	Request      = "request"       // id of a request
 	RetryIn      = "retry_in"      // time until the next attempt
 	Schema       = "schema"        // schema of the record
 	Sequence     = "sequence"      // stream sequence

@@ -60,7 +60,7 @@ func render(t *testing.T) string {
 		onChannels = append(onChannels, is(name, ref("components/messages/"+name)))
 	}
 	messages = append(messages,
-		is("acknowledgement", object(is("summary", "A consumer's word that it uses a key."), is("payload", closed(s.inline(t, reflect.TypeFor[control.Ack]()))))),
+		is("acknowledgement", object(is("summary", "A consumer's word that it uses a key."), is("payload", closed(s.inline(t, reflect.TypeFor[control.Acknowledge]()))))),
 		is("answer", object(
 			is("summary", "What became of an acknowledgement: acknowledged, or already. A refusal has no payload and says why in its headers."),
 			is("headers", object(is("type", "object"), is("properties", object(
@@ -82,7 +82,7 @@ func render(t *testing.T) string {
 			is("description", "The subjects of the JetStream stream KEYTURN. Read them by a durable consumer; only daemons publish here."),
 			is("parameters", parameters), is("messages", onChannels))),
 		is("acknowledge", object(
-			is("address", control.SubjectAck+"{consumer}"), is("title", "A consumer confirms that it uses a key"),
+			is("address", control.SubjectConsumer+"{consumer}"), is("title", "A consumer confirms that it uses a key"),
 			is("parameters", object(is("consumer", object(is("description", "The name of the consumer, as the policy names it."))))),
 			is("messages", object(is("acknowledgement", ref("components/messages/acknowledgement")))))),
 		is("answers", object(

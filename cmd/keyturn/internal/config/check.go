@@ -49,6 +49,7 @@ func (k *checker) Addf(path, format string, args ...any) {
 //	vault.login     at most one way; none of its secrets comes from Vault
 //	issuers.*       exactly one of password and api_key
 //	daemon.http     on the loopback unless allow_non_loopback
+//	operators       no key stands there twice
 //	every tls       cert and key go together
 //	every secret    exactly one of value, file, env and vault
 func (k *checker) config(c *Config) {
@@ -64,6 +65,8 @@ func (k *checker) config(c *Config) {
 		k.issuer("issuers."+name, c.Issuers[name])
 	}
 	k.daemon(c.Daemon)
+	k.operators(c.Operators)
+	k.source("operator.seed", c.Operator.Seed, true)
 }
 
 func (k *checker) nats(n *NATS) {

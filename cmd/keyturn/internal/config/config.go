@@ -40,6 +40,12 @@ type Config struct {
 	// mapping or a list; at least one.
 	Issuers map[string]Issuer `yaml:"issuers,named,required"`
 	Daemon  Daemon            `yaml:"daemon"`
+	// Operators may send requests to the daemons: name → operator. In the file
+	// either a mapping or a list; none = every request is denied.
+	Operators map[string]Operator `yaml:"operators,named"`
+	// Operator is who runs the command line. It is no matter of the daemons, so it
+	// does not count for Digest.
+	Operator Self `yaml:"operator" json:"-"`
 
 	// Path is where it was read from.
 	Path string `yaml:"-" json:"-"`
@@ -171,6 +177,31 @@ type Daemon struct {
 	MaxClockSkew Duration `yaml:"max_clock_skew"`
 	// LogLevel is debug, info, warn or error; empty = DefaultLogLevel.
 	LogLevel string `yaml:"log_level" enum:"debug info warn error"`
+}
+
+// Operator is a person or service that may send requests.
+type Operator struct {
+	// Name is the key that it stands under, or in a list its field.
+	Name string `yaml:"name"`
+	// Key is the public nkey ("U…") that `keyturn operator new` printed; required.
+	Key string `yaml:"key,required"`
+	// Roles are what it may do; at least one.
+	Roles []Grant `yaml:"roles,required"`
+}
+
+// Grant is a role in namespaces.
+type Grant struct {
+	Role string `yaml:"role,required" enum:"viewer rotator responder admin consumer"`
+	// Namespaces are names, "*" for all, or the beginning of names with * after it;
+	// at least one.
+	Namespaces []string `yaml:"namespaces,required"`
+}
+
+// Self is the operator who runs the command line.
+type Self struct {
+	// Seed of the nkey; none = the file that KEYTURN_OPERATOR_SEED_FILE names, or
+	// KEYTURN_OPERATOR_SEED.
+	Seed Source `yaml:"seed"`
 }
 
 // Digest identifies what is configured, the environment and defaults included

@@ -77,6 +77,16 @@ func (c *Config) fromEnvironment(getenv func(string) string) map[string]string {
 			c.Vault.TLS.CA = ca
 		}
 	}
+	if !c.Operator.Seed.Given() {
+		if file := getenv("KEYTURN_OPERATOR_SEED_FILE"); file != "" {
+			if absolute, err := filepath.Abs(file); err == nil {
+				file = absolute // not relative to the configuration
+			}
+			c.Operator.Seed.File = file
+		} else if getenv("KEYTURN_OPERATOR_SEED") != "" {
+			c.Operator.Seed.Env = "KEYTURN_OPERATOR_SEED"
+		}
+	}
 	if l := &c.Vault.Login; l.Token == nil && l.AppRole == nil && l.Kubernetes == nil {
 		l.Token = &Source{Env: "VAULT_TOKEN"}
 	}
@@ -137,7 +147,7 @@ func (c *Config) locate(folder string) {
 		}
 	}
 	certificates := func(t *TLS) { at(&t.CA, &t.Cert, &t.Key) }
-	at(&c.NATS.CredsFile, &c.NATS.NKeySeed.File, &c.NATS.Password.File, &c.NATS.Token.File)
+	at(&c.NATS.CredsFile, &c.NATS.NKeySeed.File, &c.NATS.Password.File, &c.NATS.Token.File, &c.Operator.Seed.File)
 	certificates(&c.NATS.TLS)
 	if e := c.NATS.Embedded; e != nil {
 		at(&e.StoreDir)

@@ -69,7 +69,7 @@ type field struct {
 
 // sources are all secret sources of the configuration.
 func (c *Config) sources() []field {
-	list := []field{{"nats.nkey_seed", c.NATS.NKeySeed}, {"nats.password", c.NATS.Password}, {"nats.token", c.NATS.Token}}
+	list := []field{{"nats.nkey_seed", c.NATS.NKeySeed}, {"nats.password", c.NATS.Password}, {"nats.token", c.NATS.Token}, {"operator.seed", c.Operator.Seed}}
 	if t := c.Vault.Login.Token; t != nil {
 		list = append(list, field{"vault.login.token", *t})
 	}
@@ -85,17 +85,26 @@ func (c *Config) sources() []field {
 
 // private warns of a secret file that others may read or change.
 func private(path, name string, warn func(path, format string, args ...any)) {
+	if why := Exposed(name); why != "" {
+		warn(path, "%s", why)
+	}
+}
+
+// Exposed says why a secret file is not safe from others; empty = it is, or is
+// not there.
+func Exposed(name string) string {
 	if name == "" || runtime.GOOS == "windows" {
-		return
+		return ""
 	}
 	info, err := os.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
-		return
+		return ""
 	}
 	switch mode := info.Mode().Perm(); {
 	case mode&0o022 != 0:
-		warn(path, "%s may be changed by others (mode %04o); try: chmod 600", name, mode)
+		return fmt.Sprintf("%s may be changed by others (mode %04o); try: chmod 600", name, mode)
 	case mode&0o004 != 0:
-		warn(path, "%s may be read by everybody (mode %04o); try: chmod 600", name, mode)
+		return fmt.Sprintf("%s may be read by everybody (mode %04o); try: chmod 600", name, mode)
 	}
+	return ""
 }
