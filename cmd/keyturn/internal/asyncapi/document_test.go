@@ -121,6 +121,7 @@ func (s *schemas) event(t *testing.T, kind string, fact reflect.Type) yaml.MapSl
 				is("actor", object(is("type", "string"), is("description", "Who wanted it: policy, sweep, or the name of an operator or consumer."))),
 				is("daemon", object(is("type", "string"), is("description", "Which daemon appended it."))),
 				is("request", append(str, is("description", "The id of the operator's request; absent for planned work."))),
+				is("digest", append(str, is("description", "A hash of that request, in the event that answers it."))),
 				is("fact", s.of(t, fact)),
 				is("state", s.of(t, reflect.TypeFor[credential.State]())),
 			)))))
