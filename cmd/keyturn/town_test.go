@@ -78,7 +78,7 @@ func newTown(t *testing.T, issuer, daemon string) *town {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "setup succeeds", func() bool { return setup(t.Context(), w.load(t), io.Discard, "table", false) == nil })
+	eventually(t, "setup succeeds", func() bool { return setting{}.run(t.Context(), w.load(t), io.Discard, "table") == nil })
 	w.conn, err = nats.Connect(w.nats.ClientURL())
 	if err != nil {
 		t.Fatal(err)
