@@ -111,6 +111,16 @@ func Open(ctx context.Context, cfg Config) (*Record, error) {
 	return r, nil
 }
 
+// Weak says in what the stream is weaker than StreamConfig; it matters for a
+// Record that was opened Unchecked.
+func (r *Record) Weak(ctx context.Context) ([]Problem, error) {
+	info, err := r.info(ctx)
+	if err != nil {
+		return nil, readFault("look at the stream "+StreamName, err)
+	}
+	return compare(info, StreamConfig(info.Config.Replicas)), nil
+}
+
 // SignWith makes another signer sign what is appended from now on. One that
 // nobody vouches for is refused, as a permanent fault.
 func (r *Record) SignWith(ctx context.Context, signer *Signer) error {

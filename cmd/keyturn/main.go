@@ -94,6 +94,7 @@ func root() *cobra.Command {
 		applyCommand(o), rotateCommand(o),
 		listCommand(o), showCommand(o), historyCommand(o), planCommand(o), watchCommand(o),
 		recoverCommand(o), reissueCommand(o),
+		auditCommand(o),
 		doctorCommand(o), configCommand(o), versionCommand(o),
 	)
 	for _, c := range cmd.Commands() {

@@ -64,9 +64,9 @@ func (f *File) All(ctx context.Context, _ time.Time, fn func(publisher.Raw) erro
 	})
 }
 
-// Message finds no message: what an export has is in All.
+// Message looks for no message: an export may be large and have none of it.
 func (f *File) Message(context.Context, uint64) (publisher.Raw, bool, error) {
-	return publisher.Raw{}, false, nil
+	return publisher.Raw{}, false, errUnread
 }
 
 // errEnough ends a reading early.

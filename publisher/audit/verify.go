@@ -21,9 +21,13 @@ type Source interface {
 	// All gives the messages that were stored since an instant (zero = all), in
 	// order; it may give older ones, too.
 	All(ctx context.Context, since time.Time, fn func(publisher.Raw) error) error
-	// Message gives the message at a sequence; found is false if it cannot.
+	// Message gives the message at a sequence; found is false if it is gone. A
+	// source that cannot look returns errUnread.
 	Message(ctx context.Context, sequence uint64) (m publisher.Raw, found bool, err error)
 }
+
+// errUnread says that a source reads from the beginning only.
+var errUnread = errors.New("this source is read from its beginning only")
 
 // Span is what a source has of a record.
 type Span struct {
@@ -161,15 +165,14 @@ func (v *verifier) fold(ctx context.Context, m *publisher.Examined) error {
 // before reads the predecessor of the first message that is seen on a subject.
 func (v *verifier) before(ctx context.Context, m *publisher.Examined) error {
 	raw, found, err := v.source.Message(ctx, m.After)
-	if err != nil {
-		return err
-	}
-	if !found || raw.Subject != m.Raw.Subject {
-		if v.whole && m.Err == nil && m.Signed {
-			f := v.add(Removed, m, "the event that it follows, message %d, is gone", m.After)
-			v.report.Findings[f].Sequence = m.After
-		}
+	switch {
+	case errors.Is(err, errUnread):
 		v.report.Unchecked++
+		return nil
+	case err != nil:
+		return err
+	case !found || raw.Subject != m.Raw.Subject:
+		v.removed(m)
 		return nil
 	}
 	e := publisher.Examine(raw)
