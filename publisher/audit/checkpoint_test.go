@@ -80,6 +80,7 @@ func TestACutTailShowsAgainstACheckpoint(t *testing.T) {
 func TestARebuiltStreamShowsAgainstACheckpoint(t *testing.T) {
 	daemons, own := goodWorld(t).kept(t)
 	rebuilt := goodWorld(t)
+	now := rebuilt.all(t)
 	for _, s := range sources(t, Stream{rebuilt.record}) {
 		wantOnly(t, mustVerify(t, s, Options{}), 0)
 		r := mustVerify(t, s, Options{Checkpoints: []publisher.Checkpoint{daemons}})
@@ -88,9 +89,9 @@ func TestARebuiltStreamShowsAgainstACheckpoint(t *testing.T) {
 			t.Error(r.Findings[0])
 		}
 		r = mustVerify(t, s, Options{Checkpoints: []publisher.Checkpoint{own}})
-		wantFound(t, r, Against, 10, mapSubject, "")
-		wantFound(t, r, Against, 11, otherSubject, "")
-		wantFound(t, r, Against, 1, publisher.SystemSubject("signers"), "")
+		wantFound(t, r, Against, 10, mapSubject, idOf(now[9]))
+		wantFound(t, r, Against, 11, otherSubject, idOf(now[10]))
+		wantFound(t, r, Against, 1, now[0].Subject, idOf(now[0]))
 		wantOnly(t, r, 3)
 	}
 }
@@ -116,8 +117,8 @@ func TestAHistorySignedAgainShowsAgainstACheckpoint(t *testing.T) {
 			t.Error(r.Findings[0])
 		}
 		r = mustVerify(t, s, Options{Checkpoints: []publisher.Checkpoint{own}})
-		wantFound(t, r, Against, 10, mapSubject, "")
-		wantFound(t, r, Against, 11, otherSubject, "")
+		wantFound(t, r, Against, 10, mapSubject, idOf(all[9]))
+		wantFound(t, r, Against, 11, otherSubject, idOf(all[10]))
 		wantOnly(t, r, 2)
 	}
 }

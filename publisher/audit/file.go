@@ -73,7 +73,7 @@ func (f *File) Message(context.Context, uint64) (publisher.Raw, bool, error) {
 var errEnough = errors.New("enough was read")
 
 // read goes over the lines. Wanted, if given, says of a line whether it is to be
-// decoded; with it or without fn nothing is said of what is missing.
+// decoded; then nothing is said of missing lines, which All tells better.
 func (f *File) read(ctx context.Context, head func(header) error, wanted func([]byte) bool, fn func(publisher.Raw) error) error {
 	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
@@ -110,7 +110,7 @@ func (f *File) read(ctx context.Context, head func(header) error, wanted func([]
 			continue
 		}
 		if count, ok := decodeFooter(text); ok {
-			if count != messages {
+			if count != messages && wanted == nil {
 				return at(fmt.Errorf("the export has %d messages, and its end counts %d: lines are missing", messages, count))
 			}
 			if _, err := lines.ReadByte(); !errors.Is(err, io.EOF) {
@@ -123,9 +123,12 @@ func (f *File) read(ctx context.Context, head func(header) error, wanted func([]
 		if wanted != nil && !wanted(text) {
 			continue
 		}
-		m, err := decodeLine(text, messages)
+		l, err := decodeLine(text)
+		if err == nil && l.Number != messages && wanted == nil {
+			err = fmt.Errorf("it is message %d of the export where number %d is expected: lines are missing or in another order (try: export it again)", l.Number, messages)
+		}
 		if err == nil && fn != nil {
-			err = fn(m)
+			err = fn(publisher.Raw{Sequence: l.Sequence, Subject: l.Subject, Time: l.Time, Header: l.Headers, Data: l.Data})
 		}
 		if err != nil {
 			return at(err)
@@ -183,17 +186,13 @@ func decodeFooter(text []byte) (lines int, ok bool) {
 	return *f.Lines, true
 }
 
-// decodeLine reads a message that must have that number.
-func decodeLine(text []byte, want int) (publisher.Raw, error) {
+func decodeLine(text []byte) (line, error) {
 	var l line
 	if err := json.Unmarshal(text, &l); err != nil {
-		return publisher.Raw{}, fmt.Errorf("not a message: %w", err)
+		return l, fmt.Errorf("not a message: %w", err)
 	}
-	switch {
-	case l.Number == 0 || l.Sequence == 0 || l.Subject == "":
-		return publisher.Raw{}, errors.New("not a message: want n, sequence, subject, time, headers and data")
-	case l.Number != want:
-		return publisher.Raw{}, fmt.Errorf("it is message %d of the export where number %d is expected: lines are missing or in another order (try: export it again)", l.Number, want)
+	if l.Number == 0 || l.Sequence == 0 || l.Subject == "" {
+		return l, errors.New("not a message: want n, sequence, subject, time, headers and data")
 	}
-	return publisher.Raw{Sequence: l.Sequence, Subject: l.Subject, Time: l.Time, Header: l.Headers, Data: l.Data}, nil
+	return l, nil
 }

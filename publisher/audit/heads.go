@@ -137,13 +137,17 @@ func (v *verifier) against(c publisher.Checkpoint, good uint64) []Finding {
 	case c.Heads == nil:
 		return one("%s saw something else in messages %d to %d: the history was written again", of, good+1, c.Last)
 	}
-	return differences(of, c.Heads, seen.heads)
+	return v.differences(of, c.Heads, seen.heads)
 }
 
 // differences names each subject in which two sorted lists differ.
-func differences(of string, want, have []publisher.SubjectHead) (found []Finding) {
+func (v *verifier) differences(of string, want, have []publisher.SubjectHead) (found []Finding) {
 	add := func(h publisher.SubjectHead, what string) {
-		found = append(found, Finding{Kind: Against, Sequence: h.Sequence, Subject: h.Subject, What: what})
+		f := Finding{Kind: Against, Sequence: h.Sequence, Subject: h.Subject, What: what}
+		if p := v.heads[h.Subject]; p != nil && p.sequence == h.Sequence {
+			f.Event = p.id // of the one that stands there now
+		}
+		found = append(found, f)
 	}
 	for len(want) > 0 || len(have) > 0 {
 		switch {

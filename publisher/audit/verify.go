@@ -187,7 +187,8 @@ func (v *verifier) gap(from, to uint64) {
 		v.report.Findings = append(v.report.Findings, Finding{Kind: Removed, Sequence: from, What: fmt.Sprintf("messages %d to %d are gone from the stream", from, to)})
 		return
 	}
-	for at := from; at <= to; at++ {
+	for by := range to - from + 1 {
+		at := from + by
 		v.gaps[at] = len(v.report.Findings)
 		v.report.Findings = append(v.report.Findings, Finding{Kind: Removed, Sequence: at, What: "it is gone from the stream"})
 	}
