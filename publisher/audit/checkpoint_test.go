@@ -208,6 +208,9 @@ func TestACheckpointIsOfOneInstant(t *testing.T) {
 			}
 		})
 	}
+	for range 5 {
+		wantOnly(t, mustVerify(t, Stream{w.record}, Options{}), 0) // of a record that lives
+	}
 	makers.Wait()
 	close(done)
 	writers.Wait()

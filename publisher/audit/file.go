@@ -81,7 +81,7 @@ func (f *File) read(ctx context.Context, head func(header) error, wanted func([]
 	lines := bufio.NewReaderSize(f.file, 1<<16)
 	n := 0
 	at := func(err error) error { return fmt.Errorf("%s: line %d: %w", f.name, n, err) }
-	messages := 0
+	messages, last := 0, uint64(0)
 	for {
 		text, err := readLine(lines)
 		n++
@@ -102,6 +102,7 @@ func (f *File) read(ctx context.Context, head func(header) error, wanted func([]
 			if err != nil {
 				return at(err)
 			}
+			last = h.Last
 			if head != nil {
 				if err := head(h); err != nil {
 					return enough(err)
@@ -126,6 +127,9 @@ func (f *File) read(ctx context.Context, head func(header) error, wanted func([]
 		l, err := decodeLine(text)
 		if err == nil && l.Number != messages && wanted == nil {
 			err = fmt.Errorf("it is message %d of the export where number %d is expected: lines are missing or in another order (try: export it again)", l.Number, messages)
+		}
+		if err == nil && l.Sequence > last {
+			err = fmt.Errorf("message %d is beyond %d, the last one by the header", l.Sequence, last)
 		}
 		if err == nil && fn != nil {
 			err = fn(publisher.Raw{Sequence: l.Sequence, Subject: l.Subject, Time: l.Time, Header: l.Headers, Data: l.Data})

@@ -48,6 +48,7 @@ func TestACutExportIsTold(t *testing.T) {
 		"the signers":          {strings.ReplaceAll(text, "_system.signers", "_system.singers"), "line 2: message 1 stands before any announcement of a signer"},
 		"a line is no message": {join(lines[:3], []string{"{}\n"}, lines[4:]), "line 4: not a message"},
 		"a line is no JSON":    {join(lines[:3], []string{"what\n"}, lines[4:]), "line 4: not a message"},
+		"more than it says":    {strings.Replace(text, `"last":11`, `"last":9`, 1), "line 11: message 10 is beyond 9"},
 		"something follows":    {text + "x\n", "line 14: something follows the end"},
 	} {
 		_, err := Verify(t.Context(), NewFile("export.jsonl", strings.NewReader(c.text)), Options{})

@@ -66,6 +66,7 @@ type verifier struct {
 	whole   bool // messages are expected without a gap
 	started bool // the first one since Since was seen
 	last    uint64
+	until   uint64         // what was appended since it began is left out
 	gaps    map[uint64]int // sequence that is missing → its finding
 
 	heads   map[string]*place // subject → what is last on it
@@ -92,7 +93,7 @@ func Verify(ctx context.Context, source Source, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.whole, v.last = span.Whole, span.First-1
+	v.whole, v.last, v.until = span.Whole, span.First-1, span.Last
 	if v.Since.Before(span.Since) {
 		v.Since = span.Since
 	}
@@ -135,6 +136,9 @@ func (v *verifier) earlierSigners(ctx context.Context) error {
 
 // fold takes the next message of the record.
 func (v *verifier) fold(ctx context.Context, m *publisher.Examined) error {
+	if m.Raw.Sequence > v.until {
+		return nil
+	}
 	if !v.started {
 		if m.Raw.Time.Before(v.Since) {
 			return nil

@@ -38,7 +38,9 @@ func changedData(m publisher.Raw) publisher.Raw {
 func TestTamperingShowsFromTheRecordAlone(t *testing.T) {
 	good := goodWorld(t).all(t)
 	at := func(sequence int) publisher.Raw { return good[sequence-1] }
-	with := func(change func(all []publisher.Raw) []publisher.Raw) []publisher.Raw { return change(slices.Clone(good)) }
+	with := func(change func(all []publisher.Raw) []publisher.Raw) []publisher.Raw {
+		return change(slices.Clone(good))
+	}
 	type want struct {
 		kind     Kind
 		sequence uint64
@@ -74,6 +76,10 @@ func TestTamperingShowsFromTheRecordAlone(t *testing.T) {
 			all[9] = publisher.Raw{}
 			return all
 		}), []want{{Removed, 10, "", ""}}},
+		{"the last event of all deleted", with(func(all []publisher.Raw) []publisher.Raw {
+			all[10] = publisher.Raw{}
+			return all
+		}), []want{{Removed, 11, "", ""}}},
 		{"an old event put there again", with(func(all []publisher.Raw) []publisher.Raw {
 			return append(all, at(4))
 		}), []want{{Inserted, 12, mapSubject, idOf(at(4))}}},

@@ -82,7 +82,10 @@ func (w *world) open(t testing.TB, signer *publisher.Signer) *publisher.Record {
 	return record
 }
 
-func (w *world) append(t testing.TB, name credential.Name) { t.Helper(); w.appendBy(t, w.record, name, time.Now()) }
+func (w *world) append(t testing.TB, name credential.Name) {
+	t.Helper()
+	w.appendBy(t, w.record, name, time.Now())
+}
 
 func (w *world) appendBy(t testing.TB, record *publisher.Record, name credential.Name, at time.Time) {
 	t.Helper()
