@@ -47,7 +47,7 @@ func (v *verifier) follow(m *publisher.Examined) {
 	switch {
 	case p == nil:
 		v.begin(m)
-	case p.odd != nil && !(m.Prev == p.hash) && p.odd.chain.followedBy(m):
+	case p.odd != nil && m.Prev != p.hash && p.odd.chain.followedBy(m):
 		v.strange(p)
 		v.count(p.odd.chain, m)
 	case m.Prev == p.hash:
