@@ -35,13 +35,14 @@ func (r *Record) Append(ctx context.Context, name credential.Name, head credenti
 		kind = string(event.Fact.Type())
 	}
 	op := fmt.Sprintf("append %s to %s after %d", kind, name, head.Sequence)
-	if r.cfg.Signer == nil {
+	signer := r.signer.Load()
+	if signer == nil {
 		return credential.Head{}, permanent(op, "", errors.New("this record was opened without a signer, for reading only"))
 	}
 	if _, err := credential.ParseName(string(name)); err != nil {
 		return credential.Head{}, permanent(op, "", err)
 	}
-	msg, next, err := encode(name, r.source, head, event, state, r.cfg.Signer)
+	msg, next, err := encode(name, r.source, head, event, state, signer)
 	if err != nil {
 		return credential.Head{}, permanent(op, "", err)
 	}

@@ -95,34 +95,14 @@ func encode(name credential.Name, source string, previous credential.Head, event
 
 // decode reads a stored message. It checks the form, not the signature.
 func decode(subject string, sequence uint64, header nats.Header, data []byte) (credential.Entry, error) {
-	name, err := NameOfSubject(subject)
+	name, at, b, err := decodeState(subject, header, data)
 	if err != nil {
 		return credential.Entry{}, err
 	}
-	if v := attribute(header, headerSpec); v != specVersion {
-		return credential.Entry{}, fmt.Errorf("not an event of keyturn: %s is %q, not %s", headerSpec, v, specVersion)
-	}
-	if about := attribute(header, headerSubject); about != string(name) {
-		return credential.Entry{}, fmt.Errorf("the event is about %q but stands on the record of %q", about, name)
-	}
 	id := attribute(header, headerID)
-	if id == "" {
-		return credential.Entry{}, errors.New("the event has no id")
-	}
-	at, err := time.Parse(timeLayout, attribute(header, headerTime))
-	if err != nil {
-		return credential.Entry{}, fmt.Errorf("the time of event %s: %w", id, err)
-	}
-	var b body
-	if err := decodeBody(data, &b); err != nil {
-		return credential.Entry{}, fmt.Errorf("event %s: %w", id, err)
-	}
 	fact, err := credential.DecodeFact(credential.EventType(attribute(header, headerType)), b.Fact)
 	if err != nil {
 		return credential.Entry{}, fmt.Errorf("event %s: %w", id, err)
-	}
-	if b.State.Name != name {
-		return credential.Entry{}, fmt.Errorf("event %s carries the state of %q", id, b.State.Name)
 	}
 	head, err := headOf(subject, sequence, header, data)
 	if err != nil {
@@ -136,6 +116,33 @@ func decode(subject string, sequence uint64, header nats.Header, data []byte) (c
 		},
 		State: b.State,
 	}, nil
+}
+
+// decodeState reads all of an event but its fact.
+func decodeState(subject string, header nats.Header, data []byte) (name credential.Name, at time.Time, b body, err error) {
+	if name, err = NameOfSubject(subject); err != nil {
+		return "", at, b, err
+	}
+	if v := attribute(header, headerSpec); v != specVersion {
+		return "", at, b, fmt.Errorf("not an event of keyturn: %s is %q, not %s", headerSpec, v, specVersion)
+	}
+	if about := attribute(header, headerSubject); about != string(name) {
+		return "", at, b, fmt.Errorf("the event is about %q but stands on the record of %q", about, name)
+	}
+	id := attribute(header, headerID)
+	if id == "" {
+		return "", at, b, errors.New("the event has no id")
+	}
+	if at, err = time.Parse(timeLayout, attribute(header, headerTime)); err != nil {
+		return "", at, b, fmt.Errorf("the time of event %s: %w", id, err)
+	}
+	if err := decodeBody(data, &b); err != nil {
+		return "", at, b, fmt.Errorf("event %s: %w", id, err)
+	}
+	if b.State.Name != name {
+		return "", at, b, fmt.Errorf("event %s carries the state of %q", id, b.State.Name)
+	}
+	return name, at, b, nil
 }
 
 // decodeBody tells data of a newer schema from data that is broken.

@@ -108,14 +108,31 @@
 // directly before it; each signature holds and its signer is vouched for. That
 // ce-keyturnafter is signed keeps an old event from being put at the end again.
 // A cut tail or a stream that was built anew by somebody who holds a signing
-// seed is not seen here; signed checkpoints outside of NATS show those.
+// seed is not seen here; signed checkpoints outside of NATS show those. Package
+// audit checks all of it over a whole record.
 //
 // # Signers
 //
 // An event io.keyturn.system.signer with the data {"schema":1,"public":"U…"} on
 // keyturn.record._system.signers announces a signer. The first one signs its own
 // announcement (pin its public key as Config.Root); each further one is announced
-// under the signature of one that was announced before it.
+// under the signature of one that was announced before it, which it replaces:
+// that one may sign a little longer, until every daemon has taken up the new one.
+//
+// # Checkpoints
+//
+// An event io.keyturn.system.checkpoint on keyturn.record._system.checkpoints
+// carries what the record was up to a sequence:
+//
+//	{"schema":1,"installation":…,"at":…,"last":…,"subjects":…,"root":…,
+//	 "signer":…,"signature":…}
+//
+// root is the SHA-256, in hexadecimal, over a line "subject sequence hash" LF for
+// the last message up to that sequence of each subject, in the order of the
+// subjects; those of the installation are among them. The signature is over the
+// SHA-256 of "keyturn-checkpoint-1", installation, at (RFC 3339, UTC, as short as
+// it goes), last, subjects, root and signer, each followed by LF. The same bytes
+// lie in Vault. An auditor's own has the list of heads instead of a signature.
 //
 // # Freeze
 //

@@ -25,14 +25,6 @@ var (
 	errGap         = errors.New("a message went missing between server and reader")
 )
 
-// reading is a message as a reader gets it.
-type reading struct {
-	subject  string
-	sequence uint64
-	header   nats.Header
-	data     []byte
-}
-
 // from is the configuration of a reader that goes on after a sequence.
 func from(cfg jetstream.ConsumerConfig, sequence uint64) jetstream.ConsumerConfig {
 	cfg.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
@@ -47,7 +39,7 @@ func from(cfg jetstream.ConsumerConfig, sequence uint64) jetstream.ConsumerConfi
 //
 // The ordered consumer of the client library is not used: while it recovers it
 // does not heed a context.
-func (r *Record) follow(ctx context.Context, cfg jetstream.ConsumerConfig, inFlight int, each func(reading) (end bool, err error)) (last uint64, err error) {
+func (r *Record) follow(ctx context.Context, cfg jetstream.ConsumerConfig, inFlight int, each func(Raw) (end bool, err error)) (last uint64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// from before the reader exists, so that no reconnect falls in between
@@ -91,7 +83,7 @@ func (r *Record) follow(ctx context.Context, cfg jetstream.ConsumerConfig, inFli
 		if meta.Sequence.Consumer != delivered {
 			return last, errGap
 		}
-		end, err := each(reading{msg.Subject(), meta.Sequence.Stream, msg.Headers(), msg.Data()})
+		end, err := each(Raw{meta.Sequence.Stream, msg.Subject(), meta.Timestamp, msg.Headers(), msg.Data()})
 		if err != nil {
 			return last, err
 		}
@@ -115,13 +107,13 @@ func (r *Record) forget(ctx context.Context, consumer string) {
 
 // decode reads a message of a record. The facts of the installation are passed
 // over; what cannot be read is told.
-func (r *Record) decode(m reading) (credential.Entry, bool) {
-	if strings.HasPrefix(m.subject, systemPrefix) {
+func (r *Record) decode(m Raw) (credential.Entry, bool) {
+	if strings.HasPrefix(m.Subject, systemPrefix) {
 		return credential.Entry{}, false
 	}
-	entry, err := decode(m.subject, m.sequence, m.header, m.data)
+	entry, err := decode(m.Subject, m.Sequence, m.Header, m.Data)
 	if err != nil {
-		r.cfg.OnBad(m.subject, m.sequence, err)
+		r.cfg.OnBad(m.Subject, m.Sequence, err)
 		return credential.Entry{}, false
 	}
 	return entry, true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,6 +28,9 @@ type Config struct {
 	// Installation names this installation of keyturn in each event:
 	// letters, digits, '.', '_' and '-', 1 to 63. Required with a Signer.
 	Installation string
+	// Unchecked opens any stream there is, for auditors: one that is weaker than
+	// StreamConfig can be verified, and not be appended to.
+	Unchecked bool
 	// Root is the public key of the first signer, as setup printed it. Empty =
 	// the first announcement on the record is believed.
 	Root string
@@ -52,6 +56,8 @@ type Record struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	source string
+
+	signer atomic.Pointer[Signer] // what Append signs with; nil = nothing
 
 	mu      sync.Mutex
 	signers map[string]SignerInfo // public key -> who vouched; read when first needed
@@ -95,12 +101,43 @@ func Open(ctx context.Context, cfg Config) (*Record, error) {
 		return nil, readFault("open the stream "+StreamName, err)
 	}
 	info := stream.CachedInfo()
-	if err := weaker(compare(info, StreamConfig(info.Config.Replicas))); err != nil {
+	if cfg.Unchecked {
+		cfg.Signer = nil
+	} else if err := weaker(compare(info, StreamConfig(info.Config.Replicas))); err != nil {
 		return nil, err
 	}
 	r.stream = stream
+	r.signer.Store(cfg.Signer)
 	return r, nil
 }
+
+// Weak says in what the stream is weaker than StreamConfig; it matters for a
+// Record that was opened Unchecked.
+func (r *Record) Weak(ctx context.Context) ([]Problem, error) {
+	info, err := r.info(ctx)
+	if err != nil {
+		return nil, readFault("look at the stream "+StreamName, err)
+	}
+	return compare(info, StreamConfig(info.Config.Replicas)), nil
+}
+
+// SignWith makes another signer sign what is appended from now on. One that
+// nobody vouches for is refused, as a permanent fault.
+func (r *Record) SignWith(ctx context.Context, signer *Signer) error {
+	op := "sign with " + signer.Public()
+	known, err := r.known(ctx, signer.Public())
+	if err != nil {
+		return err
+	}
+	if !known {
+		return permanent(op, "keyturn setup --new-signer", errors.New("nobody on the record vouches for it"))
+	}
+	r.signer.Store(signer)
+	return nil
+}
+
+// Signer is what signs now; nil = this record is for reading only.
+func (r *Record) Signer() *Signer { return r.signer.Load() }
 
 // call limits one call to JetStream.
 func (r *Record) call(ctx context.Context) (context.Context, context.CancelFunc) {

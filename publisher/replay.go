@@ -102,7 +102,7 @@ func (r *Record) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 
 // batch is decoded by one worker; done is closed when entries are there.
 type batch struct {
-	readings []reading
+	readings []Raw
 	entries  []credential.Entry
 	done     chan struct{}
 }
@@ -135,7 +135,11 @@ func (r *Record) replay(ctx context.Context, op string, last uint64, refresh fun
 	group.Go(func() {
 		defer close(ordered)
 		defer close(work)
-		read = r.collect(ctx, last, refresh, cfg, work, ordered)
+		add := batches(work, ordered)
+		read = r.collect(ctx, last, refresh, cfg, func(m Raw, end bool) error {
+			add(m, end)
+			return nil
+		})
 	})
 	complete, failed := deliver(ctx, ordered, fn, cancel)
 	group.Wait()
@@ -169,16 +173,35 @@ func deliver(ctx context.Context, ordered <-chan *batch, fn func(credential.Entr
 	return complete, failed
 }
 
-// collect cuts the messages into batches until the sequence last is reached.
-func (r *Record) collect(ctx context.Context, last uint64, refresh func(context.Context) (uint64, error), cfg jetstream.ConsumerConfig, work, ordered chan<- *batch) error {
+// batches cuts messages for the workers; the last one may be shorter.
+func batches(work, ordered chan<- *batch) (add func(m Raw, end bool)) {
+	b := &batch{done: make(chan struct{})}
+	return func(m Raw, end bool) {
+		if b.readings == nil {
+			b.readings = make([]Raw, 0, batchSize)
+		}
+		b.readings = append(b.readings, m)
+		if !end && len(b.readings) < batchSize {
+			return
+		}
+		// no worker waits for anything, so this ends; what stands in ordered is
+		// always decoded
+		work <- b
+		ordered <- b
+		b = &batch{done: make(chan struct{})}
+	}
+}
+
+// collect gives the messages of a reader until the sequence last is reached,
+// and opens the reader again after a disconnect.
+func (r *Record) collect(ctx context.Context, last uint64, refresh func(context.Context) (uint64, error), cfg jetstream.ConsumerConfig, fn func(m Raw, end bool) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	patience := 4 * r.cfg.Timeout
 	watchdog := time.AfterFunc(patience, func() { cancel(errStalled) })
 	defer watchdog.Stop()
 
-	b := &batch{done: make(chan struct{})}
-	each := func(m reading) (bool, error) {
+	each := func(m Raw) (bool, error) {
 		if refresh != nil {
 			later, err := refresh(ctx)
 			if err != nil {
@@ -186,30 +209,19 @@ func (r *Record) collect(ctx context.Context, last uint64, refresh func(context.
 			}
 			last, refresh = max(last, later), nil
 		}
-		if b.readings == nil {
-			b.readings = make([]reading, 0, batchSize)
-		}
-		b.readings = append(b.readings, m)
-		end := m.sequence >= last
-		watchdog.Reset(patience)
-		if !end && len(b.readings) < batchSize {
-			return false, nil
-		}
+		end := m.Sequence >= last
 		watchdog.Stop() // fn may take its time
-		// no worker waits for anything, so this ends; what stands in ordered is
-		// always decoded
-		work <- b
-		ordered <- b
-		b = &batch{done: make(chan struct{})}
+		err := fn(m, end)
 		watchdog.Reset(patience)
-		return end, nil
+		return end, err
 	}
 	failures := 0
 	pause := pauseMin
 	for {
 		at, err := r.follow(ctx, cfg, pullSize, each)
-		if err == nil {
-			return nil
+		var own *callerError
+		if err == nil || errors.As(err, &own) {
+			return err
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -227,3 +239,9 @@ func (r *Record) collect(ctx context.Context, last uint64, refresh func(context.
 		pause = min(2*pause, pauseMax)
 	}
 }
+
+// callerError is an error of a caller's function, after which nothing is tried
+// again.
+type callerError struct{ error }
+
+func (e *callerError) Unwrap() error { return e.error }

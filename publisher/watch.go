@@ -41,7 +41,7 @@ func (r *Record) WatchSince(ctx context.Context, since time.Time, fn func(creden
 }
 
 func (r *Record) watch(ctx context.Context, cfg jetstream.ConsumerConfig, fn func(credential.Entry)) error {
-	each := func(m reading) (bool, error) {
+	each := func(m Raw) (bool, error) {
 		if entry, ok := r.decode(m); ok {
 			fn(entry)
 		}

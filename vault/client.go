@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -97,6 +98,7 @@ type call struct {
 	method string         // GET or PUT
 	path   string         // below /v1/
 	body   map[string]any // of a PUT
+	query  url.Values     // of a GET
 	// need names the capability, in quotes, that a denial lacks.
 	need string
 	// repeatable is true when sending it twice does no harm.
@@ -155,7 +157,7 @@ func (c *Client) send(ctx context.Context, client *api.Client, k call) (answer, 
 	err := c.attempt(ctx, k, func(ctx context.Context) error {
 		var err error
 		if k.method == http.MethodGet {
-			a, err = get(ctx, client, k.path)
+			a, err = get(ctx, client, k)
 			return err
 		}
 		// Not WriteRaw: when a standby redirects, the API client sends the
@@ -170,8 +172,8 @@ func (c *Client) send(ctx context.Context, client *api.Client, k call) (answer, 
 }
 
 // get reads a path, and tells "there is nothing" from a failure.
-func get(ctx context.Context, client *api.Client, path string) (answer, error) {
-	resp, err := client.Logical().ReadRawWithContext(ctx, path)
+func get(ctx context.Context, client *api.Client, k call) (answer, error) {
+	resp, err := client.Logical().ReadRawWithDataWithContext(ctx, k.path, k.query)
 	if resp == nil {
 		return answer{}, err
 	}

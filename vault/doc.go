@@ -11,7 +11,8 @@
 //
 // A secret lies at <mount>/data/<prefix>/<namespace>/<name>; layout.go lists
 // its fields. Below <prefix>/_system, which is no namespace, lies what belongs
-// to the installation.
+// to the installation: the signing seed, with the next one while it is being
+// announced, and the checkpoints of the record, the last hundred as versions.
 //
 // # States of a secret
 //

@@ -75,6 +75,11 @@ func TestPreflightNamesEachMissingCapability(t *testing.T) {
 		{"secret/metadata/keyturn/+/+", "read", "secret/metadata/keyturn/*"},
 		{"secret/destroy/keyturn/+/+", "update", "secret/destroy/keyturn/*"},
 		{"secret/data/keyturn/_system/*", "read", "secret/data/keyturn/_system/signing"},
+		{"secret/data/keyturn/_system/checkpoint", "create", "secret/data/keyturn/_system/checkpoint"},
+		{"secret/data/keyturn/_system/checkpoint", "update", "secret/data/keyturn/_system/checkpoint"},
+		{"secret/data/keyturn/_system/checkpoint", "read", "secret/data/keyturn/_system/checkpoint"},
+		{"secret/metadata/keyturn/_system/checkpoint", "create", "secret/metadata/keyturn/_system/checkpoint"},
+		{"secret/metadata/keyturn/_system/checkpoint", "update", "secret/metadata/keyturn/_system/checkpoint"},
 	} {
 		what := test.capability + " " + test.path
 		server.Policy(t, "less", without(t, policy, test.path, test.capability))
@@ -87,7 +92,7 @@ func TestPreflightNamesEachMissingCapability(t *testing.T) {
 	}
 
 	client := open(t, vault.Config{Addr: server.Addr, Login: token(server.TokenFor(t, "default"))})
-	if problems := client.Preflight(t.Context()); len(problems) != 9 { // the mount, and all eight
+	if problems := client.Preflight(t.Context()); len(problems) != 14 { // the mount, and all thirteen
 		t.Errorf("without a policy: %d problems: %v", len(problems), problems)
 	}
 }

@@ -68,12 +68,14 @@ type requirement struct {
 
 func (c *Client) requirements() []requirement {
 	p, all := c.at(sample), c.at("*")
-	signing := c.at(signingPath)
+	signing, checkpoint := c.at(signingPath), c.at(checkpointPath)
 	return []requirement{
 		{p.data, all.data, []string{"create", "update", "read"}},
 		{p.metadata, all.metadata, []string{"create", "update", "read"}},
 		{p.destroy, all.destroy, []string{"update"}},
 		{signing.data, signing.data, []string{"read"}},
+		{checkpoint.data, checkpoint.data, []string{"create", "update", "read"}},
+		{checkpoint.metadata, checkpoint.metadata, []string{"create", "update"}},
 	}
 }
 

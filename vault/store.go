@@ -66,7 +66,10 @@ func (c *Client) Read(ctx context.Context, name credential.Name) (credential.Sto
 
 // readAt reads the latest version at a place; data is nil when there is none.
 func (c *Client) readAt(ctx context.Context, op string, p place) (data map[string]any, version uint64, err error) {
-	k := call{op: op, what: "read " + p.shown, method: http.MethodGet, path: p.data, need: `"read"`}
+	return c.readCall(ctx, call{op: op, what: "read " + p.shown, method: http.MethodGet, path: p.data, need: `"read"`})
+}
+
+func (c *Client) readCall(ctx context.Context, k call) (data map[string]any, version uint64, err error) {
 	a, err := c.do(ctx, k)
 	if err != nil {
 		return nil, 0, err

@@ -44,6 +44,7 @@ func run(ctx context.Context, credentials, recovered, due, rounds int) error {
 		func() ([]row, error) { return rotations(ctx, credentials, rounds, 0) },
 		func() ([]row, error) { return rotations(ctx, 2*credentials, rounds, 50*time.Millisecond) },
 		func() ([]row, error) { return recovery(ctx, recovered) },
+		func() ([]row, error) { return verification(ctx, recovered, rounds) },
 		func() ([]row, error) { return latency(ctx, 400) },
 		func() ([]row, error) { return fleet(ctx, 20*3*fleetLane) },
 		func() ([]row, error) { return backlog(ctx, due) },

@@ -94,14 +94,25 @@ func liveHeap() int64 {
 // appendPromoted appends the promotion of a first key, with the state that the
 // events before it lead to.
 func (w *world) appendPromoted(ctx context.Context, name credential.Name) error {
-	spec, err := w.spec(name)
+	life, err := w.firstKey(name)
 	if err != nil {
 		return err
+	}
+	last := life[len(life)-1]
+	_, err = w.record.Append(ctx, name, credential.Head{}, last.Event, last.State)
+	return err
+}
+
+// firstKey is the life of a credential up to the promotion of its first key.
+func (w *world) firstKey(name credential.Name) ([]credential.Entry, error) {
+	spec, err := w.spec(name)
+	if err != nil {
+		return nil, err
 	}
 	now := time.Now().UTC()
 	item := fmt.Sprintf("%032x", len(name)*7919)
 	state := credential.State{}
-	var event credential.Event
+	var life []credential.Entry
 	for _, fact := range []credential.Fact{
 		credential.Registered{Spec: spec},
 		credential.Started{
@@ -111,10 +122,10 @@ func (w *world) appendPromoted(ctx context.Context, name credential.Name) error 
 		credential.Issued{Seat: credential.SeatID{Item: item, Slot: 1}, Mint: 1, Fingerprint: "0123456789abcdef", Expires: now.Add(90 * 24 * time.Hour), Version: 1},
 		credential.Promoted{Seat: credential.SeatID{Item: item, Slot: 1}, Fingerprint: "0123456789abcdef", Expires: now.Add(90 * 24 * time.Hour), Version: 2, Due: now.Add(60 * 24 * time.Hour)},
 	} {
-		event = credential.Event{ID: engine.NewID(), At: now, Actor: "policy", Daemon: "d-bench", Fact: fact}
+		event := credential.Event{ID: engine.NewID(), At: now, Actor: "policy", Daemon: "d-bench", Fact: fact}
 		state = credential.Evolve(state, event)
+		state.Name = name
+		life = append(life, credential.Entry{Name: name, Event: event, State: state})
 	}
-	state.Name = name
-	_, err = w.record.Append(ctx, name, credential.Head{}, event, state)
-	return err
+	return life, nil
 }

@@ -65,10 +65,10 @@ func period(month, since, until string, now time.Time) (from, to time.Time, err 
 	case until != "" && since == "":
 		return from, to, errors.New("--until needs --since")
 	case since != "":
-		if from, err = parseInstant("--since", since); err != nil {
+		if from, err = parseInstant("--since", since, now); err != nil {
 			return from, to, err
 		}
-		if to, err = parseInstant("--until", until); err != nil {
+		if to, err = parseInstant("--until", until, now); err != nil {
 			return from, to, err
 		}
 		if to.IsZero() {

@@ -1,195 +1,320 @@
 package main
 
 import (
-	"bytes"
-	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/keyturn/keyturn/publisher"
-	"github.com/keyturn/keyturn/publisher/natstest"
-	"github.com/keyturn/keyturn/publisher/recordtest"
+	"github.com/keyturn/keyturn/publisher/audit"
 	"github.com/keyturn/keyturn/rotator/credential"
-	"github.com/keyturn/keyturn/rotator/report"
+	"github.com/keyturn/keyturn/rotator/engine"
+	"github.com/keyturn/keyturn/vault"
 )
 
-func TestPeriod(t *testing.T) {
-	now := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
-	for _, c := range []struct{ month, since, until, from, to, fails string }{
-		{from: "2025-12-01T00:00:00Z", to: "2026-01-01T00:00:00Z"},
-		{month: "2025-02", from: "2025-02-01T00:00:00Z", to: "2025-03-01T00:00:00Z"},
-		{month: "2026-01", from: "2026-01-01T00:00:00Z", to: "2026-01-31T08:00:00Z"},
-		{since: "2026-01-02", from: "2026-01-02T00:00:00Z", to: "2026-01-31T08:00:00Z"},
-		{since: "2026-01-02T02:00:00+02:00", until: "2026-01-03", from: "2026-01-02T00:00:00Z", to: "2026-01-03T00:00:00Z"},
-		{since: "2026-01-02", until: "2027-01-01", from: "2026-01-02T00:00:00Z", to: "2026-01-31T08:00:00Z"},
-		{month: "2026-02", fails: "holds no time that is over"},
-		{since: "2026-01-02", until: "2026-01-02", fails: "holds no time that is over"},
-		{since: "2026-01-02", until: "2026-01-01", fails: "holds no time that is over"},
-		{month: "2026-13", fails: "want a month"},
-		{month: "2025-12", until: "2026-01-01", fails: "--month names the time already"},
-		{until: "2026-01-01", fails: "--until needs --since"},
-		{since: "2026-01-02", until: "x", fails: "--until x: want a day"},
+// store is a client of the town's Vault.
+func (w *town) store(t *testing.T) *vault.Client {
+	t.Helper()
+	store, err := openVault(w.load(t).Vault, 1, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	if err := store.Login(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func (w *town) js(t *testing.T) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(w.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// register puts an event on the record, as a daemon does.
+func register(t *testing.T, record *publisher.Record, name credential.Name) {
+	t.Helper()
+	event := credential.Event{ID: engine.NewID(), At: time.Now(), Actor: "test", Daemon: "d-test", Fact: credential.Held{Hold: credential.Hold{Reason: "test"}}}
+	state := credential.State{Schema: credential.Schema, Name: name, Revision: 1}
+	if _, err := record.Append(t.Context(), name, credential.Head{}, event, state); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func verified(t *testing.T, w *town) *audit.Report {
+	t.Helper()
+	record, err := publisher.Open(t.Context(), publisher.Config{JetStream: w.js(t), Unchecked: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := audit.Verify(t.Context(), audit.Stream{Record: record}, audit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Findings {
+		t.Errorf("not intact: %s", f)
+	}
+	return r
+}
+
+// TestASigningKeyIsReplacedWhileDaemonsRun: twice, and both daemons sign with the
+// new key without a restart.
+func TestASigningKeyIsReplacedWhileDaemonsRun(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	one, two := w.daemon(t), w.daemon(t)
+	seen := map[string]bool{one.record.Signer().Public(): true}
+	for round := range 2 {
+		register(t, one.record, credential.Name(fmt.Sprintf("before/r%d", round)))
+		var said strings.Builder
+		if err := (setting{newSigner: true}).run(t.Context(), w.load(t), &said, "table"); err != nil {
+			t.Fatal(err)
+		}
+		public := regexp.MustCompile(`U[A-Z2-7]{55}`).FindString(said.String())
+		if public == "" || seen[public] {
+			t.Fatalf("setup says %q", said.String())
+		}
+		seen[public] = true
+		register(t, one.record, credential.Name(fmt.Sprintf("between/r%d", round))) // by whichever key it has
+		for _, d := range []*resident{one, two} {
+			d.rekey <- struct{}{} // as SIGHUP does; the timer is one of half a minute
+			eventually(t, "the daemon signs with the new key", func() bool { return d.record.Signer().Public() == public })
+			register(t, d.record, credential.Name(fmt.Sprintf("after/r%d-%s", round, d.id)))
+		}
+	}
+	if r := verified(t, w); len(r.Signers) != 3 {
+		t.Errorf("signers %+v", r.Signers)
+	}
+}
+
+// TestAReplacementThatStopsGoesOn: after each step of it, daemons sign with a key
+// that the record vouches for, and the next run finishes with the same key.
+func TestAReplacementThatStopsGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name      string
+		announced bool
+	}{{"after Vault has the next seed", false}, {"after the record vouches for it", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newTown(t, "", "")
+			store := w.store(t)
+			keys, err := store.SigningKeys(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			current, err := publisher.NewSigner(keys.Current)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var public string
+			if keys.Next, public, err = publisher.GenerateSeed(); err != nil {
+				t.Fatal(err)
+			}
+			if err := store.ReplaceSigningKeys(t.Context(), keys); err != nil {
+				t.Fatal(err)
+			}
+			want := current.Public()
+			if c.announced {
+				next, err := publisher.NewSigner(keys.Next)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := publisher.PublishSigner(t.Context(), w.js(t), next, "test", current); err != nil {
+					t.Fatal(err)
+				}
+				want = public
+			}
+			d := w.daemon(t)
+			if err := d.takeSigner(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if have := d.record.Signer().Public(); have != want {
+				t.Errorf("the daemon signs with %s, want %s", have, want)
+			}
+			register(t, d.record, "team/maps")
+			var said strings.Builder
+			if err := (setting{newSigner: true}).run(t.Context(), w.load(t), &said, "table"); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(said.String(), public) {
+				t.Errorf("setup did not go on with %s: %s", public, said.String())
+			}
+			if now, err := store.SigningKeys(t.Context()); err != nil || now.Current != keys.Next || !now.Next.Empty() {
+				t.Errorf("in Vault: %v, %v", now, err)
+			}
+			if err := d.takeSigner(t.Context()); err != nil || d.record.Signer().Public() != public {
+				t.Errorf("the daemon: %v, %v", d.record.Signer(), err)
+			}
+			if r := verified(t, w); len(r.Signers) != 2 {
+				t.Errorf("signers %+v", r.Signers)
+			}
+		})
+	}
+}
+
+// TestDaemonsKeepCheckpoints: two daemons make one at a time, Vault has it, and a
+// record that differs from it later is found.
+func TestDaemonsKeepCheckpoints(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", ", checkpoint_every: 1s")
+	one, two := w.daemon(t), w.daemon(t)
+	store := w.store(t)
+	count := func() int {
+		all, err := store.Checkpoints(t.Context())
+		if err != nil && !credential.IsClass(err, credential.ClassNotFound) {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	eventually(t, "the first checkpoint is in Vault", func() bool { return count() == 1 })
+	for i := range 2 {
+		before := count()
+		register(t, one.record, credential.Name(fmt.Sprintf("team/k%d", i)))
+		eventually(t, "the next one is there", func() bool { return count() > before })
+	}
+	// with nothing new, none is made: the last one says it all
+	eventually(t, "the last one stands alone", func() bool {
+		_, _, alone, err := one.record.LastCheckpoint(t.Context())
+		return err == nil && alone
+	})
+	if err := two.keepCheckpoint(t.Context()); err != nil {
+		t.Error(err)
+	}
+	said := one.logs.FilterMessage("checkpoint of the record").Len() + two.logs.FilterMessage("checkpoint of the record").Len()
+	if r := verified(t, w); said != r.Checkpoints {
+		t.Errorf("%d checkpoints on the record, %d logged", r.Checkpoints, said)
+	}
+	for _, d := range []*resident{one, two} {
+		if err := d.end(); err != nil {
+			t.Error(err)
+		}
+	}
+	all, err := store.Checkpoints(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := publisher.DecodeCheckpoint(all[0])
+	if err != nil || !last.Signed() || last.Subjects < 4 {
+		t.Errorf("the last one in Vault: %+v, %v", last, err)
+	}
+}
+
+// TestACheckpointThatDidNotReachVaultIsStoredLater: its maker ended in between.
+func TestACheckpointThatDidNotReachVaultIsStoredLater(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	store := w.store(t)
+	keys, err := store.SigningKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := publisher.NewSigner(keys.Current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := publisher.Open(t.Context(), publisher.Config{JetStream: w.js(t), Signer: signer, Installation: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, err := record.AppendCheckpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.daemon(t)
+	eventually(t, "Vault has it, byte for byte", func() bool {
+		kept, _, err := store.LastCheckpoint(t.Context())
+		return err == nil && string(kept) == string(text)
+	})
+}
+
+// TestAuditCommands: over the stream and over files, with their exit codes.
+func TestAuditCommands(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	d := w.daemon(t)
+	register(t, d.record, "team/maps")
+	eventually(t, "there is a checkpoint", func() bool {
+		kept, _, err := w.store(t).LastCheckpoint(t.Context())
+		return err == nil && kept != nil
+	})
+	if err := d.end(); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"KEYTURN_CONFIG=" + w.path}
+	dir := t.TempDir()
+	saved := func(name string, args ...string) string {
+		t.Helper()
+		output, code := call(t, env, args...)
+		if code != 0 {
+			t.Fatalf("%v: exit %d: %s", args, code, output)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(output), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	export := saved("export", "audit", "export")
+	checkpoint := saved("checkpoint", "audit", "checkpoint")
+	text, err := os.ReadFile(export)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := filepath.Join(dir, "changed")
+	torn := filepath.Join(dir, "torn")
+	for path, content := range map[string]string{
+		changed: strings.Replace(string(text), `"ce-id":["`, `"ce-id":["0`, 2), torn: string(text[:len(text)-20]),
 	} {
-		from, to, err := period(c.month, c.since, c.until, now)
-		if c.fails != "" {
-			if err == nil || !strings.Contains(err.Error(), c.fails) {
-				t.Errorf("%+v: %v", c, err)
-			}
-			continue
-		}
-		if err != nil || from.Format(time.RFC3339) != c.from || to.Format(time.RFC3339) != c.to {
-			t.Errorf("%+v: %s to %s, %v", c, from, to, err)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-}
-
-// entry is an event of which only what the export shows matters.
-func entry(sequence uint64, at time.Time, actor, reason string) credential.Entry {
-	return credential.Entry{
-		Name: "demo/web", Head: credential.Head{Sequence: sequence, Hash: "h", Signer: "U"},
-		Event: credential.Event{ID: "id", At: at, Actor: actor, Daemon: "d-1", Request: "-1", Fact: credential.Held{Hold: credential.Hold{Actor: actor, Reason: reason}}},
-		State: credential.State{Name: "demo/web", Hold: &credential.Hold{Actor: actor, Reason: reason, Since: at}},
-	}
-}
-
-// TestExportGuardsCells: no cell begins a formula, whoever wrote it, and what was
-// written comes back whole.
-func TestExportGuardsCells(t *testing.T) {
-	start := time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)
-	actors := []string{"=cmd()", "+1", "-1", "@SUM(A1)", "\ttab", "\rreturn", "\nline", "plain, \"quoted\"\nand more"}
-	var out bytes.Buffer
-	read := func(fn func(credential.Entry) error) error {
-		for i, actor := range actors {
-			if err := fn(entry(uint64(i+1), start, actor, "=x")); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := exportCSV(&out, time.Time{}, read); err != nil {
-		t.Fatal(err)
-	}
-	rows, err := csv.NewReader(&out).ReadAll()
-	if err != nil || len(rows) != len(actors)+1 {
-		t.Fatalf("%d rows: %v", len(rows), err)
-	}
-	for i, actor := range actors {
-		row := rows[i+1]
-		want := "'" + strings.ReplaceAll(actor, "\r\n", "\n")
-		if i == len(actors)-1 {
-			want = actor
-		}
-		if row[4] != want || row[6] != "'-1" {
-			t.Errorf("actor %q became %q, request %q", actor, row[4], row[6])
-		}
-		for _, cell := range row {
-			if cell != "" && strings.ContainsAny(cell[:1], "=+-@\t\r\n") {
-				t.Errorf("a cell is %q", cell)
-			}
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"audit verify", 0, "intact: 3 events on 3 subjects"},
+		{"audit verify --checkpoint vault", 0, "2 checkpoints that hold"},
+		{"audit verify --checkpoint " + checkpoint, 0, "2 checkpoints that hold"},
+		{"audit verify --file " + export + " --checkpoint " + checkpoint, 0, "intact: 3 events"},
+		{"audit verify --since 1h --name team/maps", 0, "intact"},
+		{"audit verify --file " + changed, 1, "NOT INTACT"},
+		{"audit verify --file " + torn, 1, "torn: line "},
+		{"audit verify --root " + d.record.Signer().Public(), 0, "intact"},
+		{"audit verify --root " + strings.Repeat("U", 56), 1, "nobody vouches"},
+		{"audit verify --root me", 2, "--root me"},
+		{"audit verify --since yesterday", 2, "--since yesterday"},
+		{"audit verify --name maps", 2, "maps"},
+		{"audit verify --since 1h --checkpoint vault", 2, "covers the whole record"},
+		{"audit verify --checkpoint " + export, 1, "not a checkpoint"},
+		{"audit verify extra", 2, "extra"},
+		{"audit export --format xml", 2, "want jsonl"},
+	} {
+		output, code := call(t, env, strings.Fields(c.args)...)
+		if code != c.code || !strings.Contains(output, c.want) {
+			t.Errorf("%s: exit %d, want %d with %q: %s", c.args, code, c.code, c.want, output)
 		}
 	}
-	if diff := cmp.Diff([]string{"1", "2026-03-01T12:00:00.000000005Z", "demo/web", "io.keyturn.credential.held", "'=cmd()", "d-1", "'-1", "id", "U", "h", "held until it is released: =x"}, rows[1]); diff != "" {
-		t.Error(diff)
+	output, code := call(t, env, "audit", "verify", "--file", changed, "-o", "json")
+	var report audit.Report
+	if err := json.Unmarshal([]byte(output), &report); err != nil || code != 1 || report.Intact || len(report.Findings) == 0 {
+		t.Errorf("as JSON: exit %d, %v: %s", code, err, output)
 	}
-}
-
-// TestExportSince: what came before is not written, but known.
-func TestExportSince(t *testing.T) {
-	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	released := entry(2, start.Add(time.Hour), "ann", "")
-	released.Event.Fact = credential.Released{}
-	read := func(fn func(credential.Entry) error) error {
-		return errors.Join(fn(entry(1, start, "bob", "audit")), fn(released))
-	}
-	var out bytes.Buffer
-	if err := exportCSV(&out, start.Add(time.Hour), read); err != nil {
-		t.Fatal(err)
-	}
-	if lines := strings.Split(out.String(), "\n"); len(lines) != 3 || !strings.HasPrefix(lines[1], "2,") || !strings.HasSuffix(lines[1], "released: the hold by bob (audit) stood for 1h") {
-		t.Errorf("%q", lines)
-	}
-}
-
-type broken struct{}
-
-func (broken) Write([]byte) (int, error) { return 0, errors.New("the disk is full") }
-
-func TestExportSaysWhatItCouldNotWrite(t *testing.T) {
-	none := func(func(credential.Entry) error) error { return nil }
-	if err := exportCSV(broken{}, time.Time{}, none); err == nil || !strings.Contains(err.Error(), "the disk is full") {
-		t.Errorf("%v", err)
-	}
-	lost := errors.New("the connection is gone")
-	if err := exportCSV(&bytes.Buffer{}, time.Time{}, func(func(credential.Entry) error) error { return lost }); !errors.Is(err, lost) {
-		t.Errorf("%v", err)
-	}
-}
-
-// TestAuditSaysWhatItCouldNotRead: a message that is no event is named in the
-// report, and both commands end with 1.
-func TestAuditSaysWhatItCouldNotRead(t *testing.T) {
-	server := natstest.Start(t)
-	conn, js := natstest.Connect(t, server.ClientURL())
-	if err := publisher.Setup(t.Context(), js, 1); err != nil {
-		t.Fatal(err)
-	}
-	seed, _, err := publisher.GenerateSeed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := publisher.NewSigner(seed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	record, err := publisher.Open(t.Context(), publisher.Config{JetStream: js, Signer: signer, Installation: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	event := recordtest.Event(credential.Held{Hold: credential.Hold{Actor: "bob", Reason: "audit"}})
-	if _, err := record.Append(t.Context(), "demo/web", credential.Head{}, event, recordtest.State("demo/web", 1)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.Publish(t.Context(), publisher.RecordSubject("demo/api"), []byte("nonsense")); err != nil {
-		t.Fatal(err)
-	}
-	if err := conn.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "keyturn.yaml")
-	text := fmt.Sprintf(`installation: test
-nats: {url: %q}
-vault: {addr: "http://127.0.0.1:1", login: {token: {value: unused}}}
-issuers:
-  portal: {type: arcgis, url: "http://127.0.0.1:1/portal/sharing/rest", username: nobody, password: {value: unused}}
-`, server.ClientURL())
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	env := []string{"KEYTURN_CONFIG=" + path}
-	const complaint = "1 events cannot be read and are left out, the first is 2 on keyturn.record.demo.api"
-
-	output, code := call(t, env, "audit", "report", "--since", "2026-03-01", "--until", "2026-03-02")
-	if code != exitFailed || !strings.Contains(output, "**Not in this report:** event 2 on keyturn.record.demo.api") || !strings.Contains(output, complaint) {
-		t.Errorf("report: exit %d: %s", code, output)
-	}
-	output, code = call(t, env, "audit", "report", "--since", "2026-03-01", "--until", "2026-03-02", "-o", "json")
-	var made report.Report
-	if err := json.NewDecoder(strings.NewReader(output)).Decode(&made); err != nil || code != exitFailed {
-		t.Fatalf("report: exit %d: %v: %s", code, err, output)
-	}
-	if len(made.Read.Unreadable) != 1 || made.Read.Unreadable[0].Sequence != 2 || made.Installation != "test" || len(made.Breaches) != 1 || made.Breaches[0].Kind != report.KindHeld {
-		t.Errorf("%+v", made)
-	}
-	output, code = call(t, env, "audit", "export", "--format", "csv")
-	if code != exitFailed || !strings.Contains(output, "held until it is released: audit") || !strings.Contains(output, complaint) {
-		t.Errorf("export: exit %d: %s", code, output)
+	// offline, with no configuration at all
+	if output, code := call(t, []string{"KEYTURN_CONFIG="}, "audit", "verify", "--file", export); code != 0 || !strings.Contains(output, "no root is pinned") {
+		t.Errorf("offline: exit %d: %s", code, output)
 	}
 }

@@ -125,7 +125,7 @@ func dev(ctx context.Context, o devOptions, out io.Writer, output string) error 
 	if err != nil {
 		return err
 	}
-	if err := setup(ctx, c, io.Discard, "table", false); err != nil {
+	if err := (setting{}).run(ctx, c, io.Discard, "table"); err != nil {
 		return stopped(ctx, err)
 	}
 

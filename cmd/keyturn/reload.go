@@ -31,6 +31,10 @@ func (d *daemon) watchReloads(ctx context.Context) error {
 			return nil
 		case <-d.options.reloads:
 			d.reload()
+			select { // a new signing key is looked for, too
+			case d.rekey <- struct{}{}:
+			default:
+			}
 		}
 	}
 }

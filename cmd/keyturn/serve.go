@@ -69,6 +69,7 @@ type daemon struct {
 	logger   *zap.Logger
 	id       string
 	status   *status
+	rekey    chan struct{} // one slot: look for a new signing key now
 	specs    chan string   // one slot: a new spec of the sweeps
 	soon     chan struct{} // one slot: a sweep that cannot wait
 
@@ -90,7 +91,7 @@ func newDaemon(c *config.Config, calendar *schedule.Calendar, logger *zap.Logger
 	d := &daemon{
 		options: o, calendar: calendar, logger: logger, id: "d-" + engine.NewID()[:8],
 		status: newStatus("vault", "nats", "record"), issuers: map[string]*lane{},
-		specs: make(chan string, 1), soon: make(chan struct{}, 1),
+		specs: make(chan string, 1), soon: make(chan struct{}, 1), rekey: make(chan struct{}, 1),
 	}
 	d.settings.Store(newSettings(c))
 	alone := peers.NewFleet(d.id)
@@ -208,6 +209,8 @@ func (d *daemon) run(ctx context.Context) error {
 	inner.run("sweeper", d.sweeper().Run)
 	inner.run("vault health", d.watchVault)
 	inner.run("record health", d.watchRecord)
+	inner.run("signer", d.watchSigner)
+	inner.run("checkpoints", d.keepCheckpoints)
 	inner.run("issuer health", d.watchIssuers)
 	js, err := jetstream.New(conn)
 	if err != nil {
@@ -261,14 +264,14 @@ func (d *daemon) awaitNATS(ctx context.Context, conn *nats.Conn) error {
 // error; what is away is waited for.
 func (d *daemon) open(ctx context.Context, conn *nats.Conn) error {
 	return d.retry(ctx, "record", func() error {
-		seed, err := d.vault.SigningSeed(ctx)
+		keys, err := d.vault.SigningKeys(ctx)
 		if credential.IsClass(err, credential.ClassNotFound) {
 			return permanent{fmt.Errorf("there is no signing key in Vault (try: keyturn setup)")}
 		}
 		if err != nil {
 			return err
 		}
-		signer, err := publisher.NewSigner(seed)
+		signer, err := publisher.NewSigner(keys.Current)
 		if err != nil {
 			return permanent{err}
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 func setupCommand(o *options) *cobra.Command {
-	var newRoot bool
+	var s setting
 	cmd := &cobra.Command{
 		Use: "setup", Short: "Make the streams and the signing key, once", Args: cobra.NoArgs,
 		Long: `Make what an installation needs: the JetStream streams of the record and of denied
@@ -25,6 +25,10 @@ already.
 
 It prints the public key: give it to your auditors, and set nats.signer_root to it.
 
+--new-signer replaces the signing key: the one before vouches for the new one, the
+daemons take it up within a minute, and old events stay verifiable. Run it again if
+it was interrupted: it goes on where it stopped. It needs deploy/vault/new-signer.hcl.
+
 If the signing key was lost with Vault and no backup has it, --new-root makes another
 one that nobody vouches for: it counts only where nats.signer_root names it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,15 +36,22 @@ one that nobody vouches for: it counts only where nats.signer_root names it.`,
 			if err != nil {
 				return err
 			}
-			return setup(cmd.Context(), c, cmd.OutOrStdout(), o.output, newRoot)
+			if s.newRoot && s.newSigner {
+				return usage(errors.New("--new-root and --new-signer: want one, --new-signer while the key before is there"))
+			}
+			return s.run(cmd.Context(), c, cmd.OutOrStdout(), o.output)
 		},
 	}
-	cmd.Flags().BoolVar(&newRoot, "new-root", false, "begin a new chain of signers, because the key before is lost")
+	cmd.Flags().BoolVar(&s.newSigner, "new-signer", false, "replace the signing key; the one before vouches for the new one")
+	cmd.Flags().BoolVar(&s.newRoot, "new-root", false, "begin a new chain of signers, because the key before is lost")
 	return cmd
 }
 
-// setup is the command, for dev as well.
-func setup(ctx context.Context, c *config.Config, out io.Writer, output string, newRoot bool) error {
+// setting is what setup is asked for.
+type setting struct{ newRoot, newSigner bool }
+
+// run is the command, for dev as well.
+func (s setting) run(ctx context.Context, c *config.Config, out io.Writer, output string) error {
 	store, conn, stop, err := openBoth(ctx, c)
 	if err != nil {
 		return err
@@ -58,7 +69,7 @@ func setup(ctx context.Context, c *config.Config, out io.Writer, output string, 
 	}
 	seed, err := store.SigningSeed(ctx)
 	if credential.IsClass(err, credential.ClassNotFound) {
-		seed, err = makeSeed(ctx, js, store, newRoot)
+		seed, err = makeSeed(ctx, js, store, s.newRoot)
 	}
 	if err != nil {
 		return err
@@ -67,16 +78,23 @@ func setup(ctx context.Context, c *config.Config, out io.Writer, output string, 
 	if err != nil {
 		return errors.Join(errors.New("the signing key in Vault is damaged"), err)
 	}
-	if newRoot || c.NATS.SignerRoot == signer.Public() {
+	if s.newRoot || c.NATS.SignerRoot == signer.Public() {
 		err = publisher.PublishRoot(ctx, js, signer, c.Installation)
 	} else {
 		err = publisher.PublishSigner(ctx, js, signer, c.Installation, nil)
+	}
+	if err == nil && s.newSigner {
+		signer, err = replaceSigner(ctx, js, store, c)
 	}
 	if err != nil {
 		return err
 	}
 	if output == "json" {
 		return printJSON(out, map[string]string{"stream": publisher.StreamName, "signer": signer.Public()})
+	}
+	if s.newSigner {
+		_, err = fmt.Fprintf(out, "signer %s signs from now on, vouched for by the one before; nats.signer_root stays as it is\n", signer.Public())
+		return err
 	}
 	_, err = fmt.Fprintf(out, "stream %s is in place\nsigner %s (give it to your auditors; nats.signer_root pins it)\n", publisher.StreamName, signer.Public())
 	return err

@@ -94,7 +94,7 @@ func newTownAt(t *testing.T, broker *natstest.Server, conn *nats.Conn, login, is
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "setup succeeds", func() bool { return setup(t.Context(), w.load(t), io.Discard, "table", false) == nil })
+	eventually(t, "setup succeeds", func() bool { return setting{}.run(t.Context(), w.load(t), io.Discard, "table") == nil })
 	return w
 }
 

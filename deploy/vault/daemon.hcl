@@ -28,6 +28,15 @@ path "secret/destroy/keyturn/_system/*" {
   capabilities = ["deny"]
 }
 
+# Signed checkpoints of the record, kept as versions: new ones may be added,
+# and none destroyed.
+path "secret/data/keyturn/_system/checkpoint" {
+  capabilities = ["create", "update", "read"]
+}
+path "secret/metadata/keyturn/_system/checkpoint" {
+  capabilities = ["create", "update"]
+}
+
 # For tokens without the policy "default".
 path "auth/token/lookup-self" {
   capabilities = ["read"]

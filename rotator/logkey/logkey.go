@@ -34,10 +34,13 @@ const (
 	Schema       = "schema"        // schema of the record
 	Sequence     = "sequence"      // stream sequence
 	Since        = "since"         // when it began
+	Root         = "root"          // root hash of a checkpoint
+	Signer       = "signer"        // public key of a signer
 	Skew         = "skew"          // the issuer's clock less ours
 	Stack        = "stack"         // where a panic was
 	Step         = "step"          // step of a rotation
 	Subject      = "subject"       // NATS subject
+	Subjects     = "subjects"      // how many subjects
 	URL          = "url"           // address of a server
 	Version      = "version"       // version of keyturn
 )

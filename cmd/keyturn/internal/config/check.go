@@ -283,6 +283,7 @@ func (k *checker) daemon(d Daemon) {
 		k.Addf("daemon.workers", "want 1 to 1024")
 	}
 	k.between("daemon.max_clock_skew", d.MaxClockSkew.Value, time.Second, 24*time.Hour)
+	k.between("daemon.checkpoint_every", d.CheckpointEvery.Value, time.Second, 7*24*time.Hour)
 }
 
 // cron checks a cron spec.

@@ -22,6 +22,7 @@ const (
 	DefaultConcurrency = 8
 	DefaultWorkers     = 16
 	DefaultLogLevel    = "info"
+	DefaultCheckpoint  = time.Hour
 	// EnvPath is the variable that names the file.
 	EnvPath = "KEYTURN_CONFIG"
 )
@@ -175,6 +176,9 @@ type Daemon struct {
 	// MaxClockSkew is the difference of this clock and an issuer's beyond which
 	// no old key is invalidated; none = DefaultSkew.
 	MaxClockSkew Duration `yaml:"max_clock_skew"`
+	// CheckpointEvery is how often the record's state is signed and kept in Vault
+	// too; none = DefaultCheckpoint.
+	CheckpointEvery Duration `yaml:"checkpoint_every"`
 	// LogLevel is debug, info, warn or error; empty = DefaultLogLevel.
 	LogLevel string `yaml:"log_level" enum:"debug info warn error"`
 }

@@ -123,6 +123,7 @@ func (c *Config) defaults() {
 	text(&c.Daemon.LogLevel, DefaultLogLevel)
 	whole(&c.Daemon.Workers, DefaultWorkers)
 	duration(&c.Daemon.MaxClockSkew, Duration{Value: DefaultSkew, Set: true})
+	duration(&c.Daemon.CheckpointEvery, Duration{Value: DefaultCheckpoint, Set: true})
 	whole(&c.NATS.Replicas, 1)
 	if e := c.NATS.Embedded; e != nil {
 		text(&e.Listen, DefaultListen)
