@@ -41,7 +41,8 @@ and the limits of the issuers.
 SIGTERM lets the steps that are under way finish, for at most ten seconds; what is
 left over goes on at another daemon, or at the next start.
 SIGHUP reads the configuration again: the operators, the issuers' limits, the sweeps and
-the log level change at once; for the rest it says which field needs a restart.`,
+the log level change at once, a new signing key is looked for; for the rest it says which
+field needs a restart.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, calendar, err := o.load()
 			if err != nil {
