@@ -36,7 +36,7 @@ func TestPeriod(t *testing.T) {
 		{month: "2026-13", fails: "want a month"},
 		{month: "2025-12", until: "2026-01-01", fails: "--month names the time already"},
 		{until: "2026-01-01", fails: "--until needs --since"},
-		{since: "2026-01-02", until: "x", fails: "--until x: want a day"},
+		{since: "2026-01-02", until: "x", fails: "--until x: want an instant"},
 	} {
 		from, to, err := period(c.month, c.since, c.until, now)
 		if c.fails != "" {
