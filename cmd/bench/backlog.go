@@ -51,7 +51,8 @@ func (w *world) ask(ctx context.Context, names []credential.Name) error {
 	})
 }
 
-// backlog measures many keys that are due in the same second.
+// backlog measures many keys that are due in the same second, and then many that
+// leaked.
 func backlog(ctx context.Context, n int) ([]row, error) {
 	w, err := newWorld(ctx, backlogTrip)
 	if err != nil {
@@ -99,13 +100,15 @@ func backlog(ctx context.Context, n int) ([]row, error) {
 	rate := float64(n) / took.Seconds()
 	each := time.Duration(w.calls.Load() / int64(n))
 	ceiling := inFlight / each.Seconds()
-	return []row{
+	rows := []row{
 		{
 			fmt.Sprintf("%d keys due at once, portal round trip %s: rotations/s", n, backlogTrip), fmt.Sprintf("%.0f", rate),
 			fmt.Sprintf("%.0f = 64 / %s of calls in sequence", ceiling, each.Round(time.Millisecond)), rate / ceiling, ">= 0.85",
 		},
 		{"  begun out of the order of urgency by at most", fmt.Sprintf("%d places", worst), "64 in flight", 0, "<= 64"},
-	}, nil
+	}
+	leaked, err := w.bulk(ctx, names, 3)
+	return append(rows, leaked...), err
 }
 
 // fleetLane is how many passes each daemon of a fleet may run: together they

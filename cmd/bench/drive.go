@@ -51,7 +51,7 @@ func driveAll(ctx context.Context, names []credential.Name, generation uint64, l
 				if err != nil {
 					return schedule.Wake{}, err
 				}
-				if result.State.Generation >= generation && result.State.Rotation == nil {
+				if result.State.Generation >= generation && result.State.Rotation == nil && !result.State.Emergency() {
 					if _, again := finished.LoadOrStore(name, true); !again && left.Add(-1) == 0 {
 						close(done)
 					}
@@ -83,7 +83,7 @@ func driveAll(ctx context.Context, names []credential.Name, generation uint64, l
 }
 
 func wakeOf(s credential.State, at time.Time) schedule.Wake {
-	w := schedule.Wake{At: at, Lane: "bench", Turn: schedule.Turn{Delay: time.Second}}
+	w := schedule.Wake{At: at, Lane: "bench", Turn: schedule.Turn{Delay: time.Second}, Emergency: s.Emergency()}
 	if primary, ok := s.Primary(); ok {
 		w.Urgency = primary.Expires
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,26 +29,11 @@ func latency(ctx context.Context, n int) ([]row, error) {
 		return nil, err
 	}
 	defer w.close()
-	serving, stop := context.WithCancel(ctx)
-	defer stop()
-	seed, _, err := publisher.GenerateSeed()
+	identity, stop, err := w.serve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	identity, err := control.NewIdentity("bench", seed)
-	if err != nil {
-		return nil, err
-	}
-	operators := control.Operators{identity.Public(): {Name: "bench", Grants: []control.Grant{{Role: control.RoleAdmin, Namespaces: []string{"*"}}}}}
-	service := control.New(control.Config{
-		Conn: w.conn, Commander: w.engine, Version: "0.0.0", Logger: zap.NewNop(), Installation: identity.Installation, Now: time.Now,
-		Operators: func() control.Operators { return operators },
-		Check:     func(s credential.Spec) (credential.Spec, error) { return s, nil },
-		Changed:   func(credential.Name, credential.State) {},
-	})
-	ended := make(chan error, 1)
-	go func() { ended <- service.Run(serving) }()
-
+	defer func() { _ = stop() }()
 	asker, err := nats.Connect(w.conn.ConnectedUrl())
 	if err != nil {
 		return nil, err
@@ -104,17 +90,36 @@ func latency(ctx context.Context, n int) ([]row, error) {
 		theirs = append(theirs, time.Since(began))
 		time.Sleep(pace)
 	}
-	stop()
-	if err := <-ended; err != nil {
+	if err := stop(); err != nil {
 		return nil, err
-	}
-	show := func(d []time.Duration) string {
-		return fmt.Sprintf("p50 %d us, p99 %d us", quantile(d, .5).Microseconds(), quantile(d, .99).Microseconds())
 	}
 	return []row{{
 		"request to rotate now, to its event at a subscriber", show(ours), show(theirs) + " bare append and delivery",
 		float64(quantile(ours, .99)) / float64(quantile(theirs, .99)), "p99 <= 5x",
 	}}, nil
+}
+
+// serve runs a control service; stop ends it, once or twice.
+func (w *world) serve(ctx context.Context) (identity control.Identity, stop func() error, err error) {
+	seed, _, err := publisher.GenerateSeed()
+	if err != nil {
+		return identity, nil, err
+	}
+	identity, err = control.NewIdentity("bench", seed)
+	if err != nil {
+		return identity, nil, err
+	}
+	operators := control.Operators{identity.Public(): {Name: "bench", Grants: []control.Grant{{Role: control.RoleAdmin, Namespaces: []string{"*"}}}}}
+	service := control.New(control.Config{
+		Conn: w.conn, Commander: w.engine, Version: "0.0.0", Logger: zap.NewNop(), Installation: identity.Installation, Now: time.Now,
+		Operators: func() control.Operators { return operators },
+		Check:     func(s credential.Spec) (credential.Spec, error) { return s, nil },
+		Changed:   func(credential.Name, credential.State) {},
+	})
+	serving, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- service.Run(serving) }()
+	return identity, sync.OnceValue(func() error { cancel(); return <-ended }), nil
 }
 
 func receive(ctx context.Context, events <-chan *nats.Msg) error {
@@ -136,6 +141,10 @@ func await(ctx context.Context, try func() error) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+func show(d []time.Duration) string {
+	return fmt.Sprintf("p50 %d us, p99 %d us", quantile(d, .5).Microseconds(), quantile(d, .99).Microseconds())
 }
 
 func quantile(d []time.Duration, q float64) time.Duration {

@@ -46,6 +46,7 @@ func run(ctx context.Context, credentials, recovered, due, rounds int) error {
 		func() ([]row, error) { return recovery(ctx, recovered) },
 		func() ([]row, error) { return verification(ctx, recovered, rounds) },
 		func() ([]row, error) { return latency(ctx, 400) },
+		func() ([]row, error) { return alarm(ctx, 200) },
 		func() ([]row, error) { return fleet(ctx, 20*3*fleetLane) },
 		func() ([]row, error) { return backlog(ctx, due) },
 	} {

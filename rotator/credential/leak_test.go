@@ -279,3 +279,11 @@ func TestEveryEmergencyEnds(t *testing.T) {
 		t.Fatalf("no end: %+v", l.next())
 	})
 }
+
+// TestALeakedCandidateIsNotPromoted, though a daemon had begun to before it knew.
+func TestALeakedCandidateIsNotPromoted(t *testing.T) {
+	l := proven().must(leak("fp-2"))
+	if err := l.do(credential.KeyPromoted{Fingerprint: "fp-2", Version: 9}); !errors.Is(err, credential.ErrStale) {
+		t.Errorf("promoted: %v", err)
+	}
+}

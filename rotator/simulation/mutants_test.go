@@ -54,7 +54,7 @@ func mutants() []mutant {
 		{name: "fresh Vault version instead of the recorded one", file: engine + "vault.go", seeds: 200, changes: [][2]string{{
 			"	over := max(w.state.Vault.Version, w.wrote)", "	now, _ := w.engine.config.Store.Read(ctx, w.name)\n	over := now.Version"}}},
 		{name: "a later revision in Vault written over", file: engine + "vault.go", seeds: 500, changes: [][2]string{{
-			"there.Revision < want.Revision:", "there.Revision != want.Revision:"}}},
+			"case there.Revision <= want.Revision:", "case there.Revision != want.Revision || w.state.Emergency():"}}},
 		{name: "hold not checked", file: core + "state.go", seeds: 50, changes: [][2]string{{
 			"return s.Held(v.Now) || s.Held(v.IssuerNow())", "return false"}}},
 		{name: "no fence before a revoke", file: engine + "revoke.go", seeds: 5000, changes: [][2]string{{
@@ -66,7 +66,7 @@ func mutants() []mutant {
 		{name: "stranger's key generated over", file: engine + "issue.go", seeds: 50, changes: [][2]string{{
 			"	if alive && !w.claim.Fence {", "	if alive && false {"}}},
 		{name: "primary not looked at before a retirement", file: engine + "retire.go", seeds: 300, changes: [][2]string{{
-			"		func() error { return w.primaryWorks(ctx, step.Seat) },", "		func() error { w.vault = nil; return w.read(ctx) },"}}},
+			"works := func() error { return w.primaryWorks(ctx, step.Seat) }", "works := func() error { w.vault = nil; return w.read(ctx) }"}}},
 		{name: "an expired key believed without asking", file: engine + "revoke.go", seeds: 500, changes: [][2]string{{
 			"	over, err := w.over(ctx, step.Seat)", "	over, err := true, error(nil)"}}},
 		{name: "due by our own clock", file: core + "next_drain.go", seeds: 300, changes: [][2]string{{
@@ -76,11 +76,24 @@ func mutants() []mutant {
 		{name: "a step's window by the wall clock", file: engine + "work.go", seeds: 10000, changes: [][2]string{{
 			"max(now.Sub(w.began), now.Round(0).Sub(w.began.Round(0)))", "now.Round(0).Sub(w.began.Round(0))"}}},
 		{name: "a finding decided anew without its claim", file: engine + "engine.go", seeds: 5000, changes: [][2]string{{
-			"		return held && w.claim != nil\n", "		return true\n"}}},
+			"		return about || (held && w.claim != nil)\n", "		_ = about\n		return true\n"}}},
 		{name: "back-off of a wrong clock believed", file: core + "next.go", seeds: 200, changes: [][2]string{{
-			"	if f.Last.After(v.Now.Add(time.Minute)) {", "	if false {"}}},
+			"	if last.After(v.Now.Add(time.Minute)) {", "	if false {"}}},
 		{name: "an append without an answer taken for done", file: engine + "engine.go", seeds: 300, changes: [][2]string{{
 			"		case err == nil:\n			w.state", "		case err == nil || credential.IsClass(err, credential.ClassUnknown):\n			w.state"}}},
+		{name: "a fence takes the key that is being made", file: engine + "vault.go", seeds: 3000, changes: [][2]string{
+			{"	doc.Secondary = w.making(doc, *w.vault)\n", ""},
+			{"				want.Secondary = w.making(want, there)\n", ""}}},
+		{name: "a promotion undone by a fence", file: engine + "vault.go", seeds: 5000, changes: [][2]string{{
+			"	if !ok || !revoking ||", "	if true || !ok || !revoking ||"}}},
+		{name: "a candidate given up by a wrong clock", file: engine + "hear.go", seeds: 10000, changes: [][2]string{{
+			"	case step.Kind == credential.StepAbandon && step.Reason == credential.ReasonKeyExpired:", "	case false:"}}},
+		{name: "the leaked candidate promoted", file: core + "decide.go", by: "./rotator/credential -run TestALeakedCandidateIsNotPromoted", changes: [][2]string{{
+			" || candidate.Leak != nil", ""}}},
+		{name: "a leaked primary revoked without the word for it", file: core + "decide.go", by: "./rotator/credential -run TestWhatCompromiseRefuses", changes: [][2]string{{
+			"	if seat.Role == RolePrimary && !leak.Immediately {", "	if seat.Role == RolePrimary && seat.Leak == nil {"}}},
+		{name: "a hold that a leak goes over", file: core + "decide.go", by: "./rotator/credential -run TestWhatCompromiseRefuses", changes: [][2]string{{
+			"s.held(v) && !leak.OverrideHold {", "s.held(v) && seat.Leak == nil {"}}},
 		{name: "jitter in the predicate", file: core + "policy.go", by: "./rotator/simulation -run TestASeedRunsTheSame", changes: [][2]string{
 			{"	if width <= 0 {", "	width = width/2 + time.Duration(time.Now().UnixNano()&1)*width/2 + time.Duration(len(os.Getenv(\"HOME\")))*0 + time.Duration(rand.Int64N(int64(width)+1))/2\n	if width <= 0 {"},
 			{"import (", "import (\n	\"math/rand/v2\"\n	\"os\""}}},
