@@ -55,6 +55,23 @@ func (r *Record) Recover(ctx context.Context, fn func(credential.Entry) error) e
 	}, fn)
 }
 
+// Replay gives every event of every credential that stands on the record when it
+// begins, in the order of the stream. It calls fn as Recover does.
+func (r *Record) Replay(ctx context.Context, fn func(credential.Entry) error) error {
+	const op = "read every event of every credential"
+	info, err := r.info(ctx)
+	if err != nil {
+		return readFault(op, err)
+	}
+	if info.State.LastSeq == 0 {
+		return nil
+	}
+	return r.replay(ctx, op, info.State.LastSeq, nil, jetstream.ConsumerConfig{
+		FilterSubject: recordFilter,
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+	}, fn)
+}
+
 // History gives all events of one credential, the oldest first. It calls fn as
 // Recover does.
 func (r *Record) History(ctx context.Context, name credential.Name, fn func(credential.Entry) error) error {

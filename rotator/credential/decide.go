@@ -147,7 +147,8 @@ func newClaim(s State, v View, op Operation, seat SeatID, closing string) (Claim
 		claim.Mint = s.Mint + 1
 		_, claim.Fence = s.Seat(seat)
 	case OpRevoke:
-		claim.Fence = true
+		there, _ := s.Seat(seat)
+		claim.Fence = there.Leak == nil || !there.Leak.Immediately // such a key dies without Vault
 	case OpCreateItem:
 	}
 	return claim, guard(s, v, op, seat)

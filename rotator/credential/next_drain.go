@@ -164,7 +164,7 @@ func (s State) free(seat Seat, reason Reason, v View) bool {
 	case s.held(v):
 		return false
 	case reason == ReasonLeaked:
-		return true
+		return !s.Vault.Foreign || s.Vault.Accepted == 0 // else Vault may show this very key to applications
 	}
 	return seat.Role != RoleDraining && seat.Proven.IsZero()
 }
