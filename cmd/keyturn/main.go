@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -55,7 +56,11 @@ func run() int {
 		<-ctx.Done()
 		stop() // a second signal ends at once
 	}()
-	err := root().ExecuteContext(ctx)
+	return exitCode(root().ExecuteContext(ctx), os.Stderr)
+}
+
+// exitCode tells an error, and which code the program ends with for it.
+func exitCode(err error, out io.Writer) int {
 	if err == nil {
 		return 0
 	}
@@ -64,7 +69,7 @@ func run() int {
 		exit = &exitError{exitFailed, err}
 	}
 	if exit.err != nil {
-		fmt.Fprintf(os.Stderr, "keyturn: %v\n", exit.err)
+		_, _ = fmt.Fprintf(out, "keyturn: %v\n", exit.err)
 	}
 	return exit.code
 }
