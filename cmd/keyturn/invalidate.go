@@ -49,13 +49,14 @@ Exit code 0: done. 1: not done in time, or not all. 3: it was dead or known alre
 			} else if glass.given() {
 				return usage(errors.New("--item, --slot, --fingerprint and --out go with --break-glass"))
 			}
-			name, err := r.selection.one(args)
-			switch {
-			case err != nil:
-				return err
-			case glass.wanted && name == "":
+			if glass.wanted && len(args) == 0 {
 				return usage(errors.New("--break-glass is about one credential: give its name"))
-			case !glass.wanted || glass.byHand.Item == "":
+			}
+			name, err := r.selection.one(args)
+			if err != nil {
+				return err
+			}
+			if !glass.wanted || glass.byHand == (credential.SeatID{}) {
 				if err := r.checkKey(name); err != nil {
 					return err
 				}
@@ -227,12 +228,16 @@ func (r *invalidating) one(ctx context.Context, t target, answered func(control.
 	w := &wait{key: key, keys: r.before[t.name].keysFor(r.key, t.key), done: make(chan struct{})}
 	o := outcome{Name: t.name, Key: t.key, Result: resultAlready}
 	asks := []string{key}
-	if w.keys != nil { // asked for before: what still lives may have to die otherwise than then
-		asks = stillLiving(t.state, w.keys)
+	if w.keys != nil {
+		asks = r.harder(t.state, w.keys)
 	}
 	for _, key := range asks {
 		var answer control.Answer
 		answer, o = r.ask(ctx, t, key)
+		if o.Result == resultNotFound && w.keys != nil { // it has died meanwhile
+			o.Result = resultAlready
+			continue
+		}
 		if o.Result != resultDone && o.Result != resultAlready {
 			return o
 		}
@@ -242,7 +247,7 @@ func (r *invalidating) one(ctx context.Context, t target, answered func(control.
 		w.request, w.revision = answer.Request, answer.Revision
 	}
 	if r.noWait {
-		o.Detail = "on record; the daemons do it"
+		o.Detail, o.notable = "on record; the daemons do it", false
 		return o
 	}
 	after, done := r.follow.await(ctx, t.name, w)
@@ -335,11 +340,14 @@ func (f *follower) err() error {
 	return f.failed
 }
 
-// stillLiving are the fingerprints of leaked keys that still live.
-func stillLiving(s credential.State, keys []credential.LeakedKey) []string {
+// harder are the fingerprints of leaked keys that still live and are to die in
+// another way than was asked for before.
+func (r *invalidating) harder(s credential.State, keys []credential.LeakedKey) []string {
 	var living []string
 	for _, k := range keys {
-		if seat, ok := s.Seat(k.Seat); ok && seat.Leak != nil && seat.Fingerprint != "" && seat.Fingerprint == k.Fingerprint {
+		seat, ok := s.Seat(k.Seat)
+		if ok && seat.Leak != nil && seat.Fingerprint != "" && seat.Fingerprint == k.Fingerprint &&
+			((r.immediately && !seat.Leak.Immediately) || (r.overrideHold && !seat.Leak.OverrideHold)) {
 			living = append(living, string(seat.Fingerprint))
 		}
 	}

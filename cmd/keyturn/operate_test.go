@@ -133,7 +133,10 @@ func TestInvalidateWhileTheIssuerIsSilent(t *testing.T) {
 	w.settled(t, d.record, "maps/web", "maps/other")
 	leaked := w.keys(t, "maps/web").Primary
 	w.hush()
-	command := []string{"invalidate", "maps/web", "--key", "primary", "--reason", "stolen", "--immediately", "--timeout", "8s"}
+	command := []string{"invalidate", "maps/web", "--key", "primary", "--reason", "stolen", "--timeout", "4s"}
+	w.keyturn(t, "", command...).has(t, 1, "the leaked key "+string(leaked.Fingerprint)+" (primary) still lives", "the daemons go on trying")
+	// it cannot wait any more: the same command, harder
+	command = append(command, "--immediately")
 	w.keyturn(t, "", command...).has(t, 1, "WARNING: applications have no working key", "the leaked key "+string(leaked.Fingerprint)+" (primary) still lives", "failed", "the daemons go on trying")
 	emergency := w.keyturn(t, "", "list", "--emergency")
 	emergency.has(t, 0, "LEAKED", "maps/web")
