@@ -257,9 +257,22 @@ func TestBreakGlassByHand(t *testing.T) {
 	w.change(t, away, vaultAddr)
 	d = o.over(t)
 	w.keyturn(t, "", "import", o.file).has(t, 0, string(before.Primary.Fingerprint))
-	o.agree(t, d, "maps/web", before.Primary)
-	// a key that was made on the seat since is another one
+	now := o.agree(t, d, "maps/web", before.Primary).Primary
 	w.keyturn(t, "", "import", o.file).has(t, 3, "already")
+	// a key that was made on the seat since is another one
+	late, err := w.operator.Seal(control.BreakGlass{
+		ID: "late", Name: "maps/web", At: o.read(t).At, Reason: "late", Keys: []control.BrokenKey{{Seat: now.Seat, Dead: true}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(o.file, late, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.keyturn(t, "", "import", o.file).has(t, 3, "is on no seat of the record any more")
+	if !w.works(now) {
+		t.Error("the key made since was hit")
+	}
 }
 
 // TestBreakGlassThatFails: a silent issuer, a key that is not there, and a normal
