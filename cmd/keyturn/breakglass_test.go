@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -382,4 +381,3 @@ func TestImportRefuses(t *testing.T) {
 	w.keyturn(t, "", "import", file).has(t, 1, "a hold stands", "keyturn import --override-hold")
 	w.keyturn(t, "", "import", file, "--override-hold").has(t, 0, "on record")
 }
-

@@ -114,8 +114,10 @@ func (r *invalidating) checkKey(name credential.Name) error {
 		return usage(errors.New("which key? --key primary, secondary, all, or a fingerprint; for a key itself: keyturn identify --invalidate"))
 	case r.key == "" || role:
 		return nil
+	case len(r.key) > 2*fingerprintLength:
+		return usage(errors.New("--key: want primary, secondary, all, or a fingerprint; never the key itself: if this was one, it stands in your shell's history now (try: keyturn identify, which reads a key from standard input)"))
 	case !fingerprintForm.MatchString(r.key):
-		return usage(errors.New("--key: want primary, secondary, all, or a fingerprint of 16 hexadecimal digits; never the key itself: this line is in your shell's history now (try: keyturn identify, which reads a key from standard input)"))
+		return usage(fmt.Errorf("--key %s: want primary, secondary, all, or a fingerprint of %d of 0-9 and a-f", r.key, fingerprintLength))
 	case name == "":
 		return usage(errors.New("--key with a fingerprint is about one credential: give its name, or the fingerprints with --from"))
 	}

@@ -162,3 +162,23 @@ func TestInvalidateWhileTheIssuerIsSilent(t *testing.T) {
 		t.Errorf("list --emergency: %s", out)
 	}
 }
+
+// TestInvalidateWhileVaultIsSealed: the leaked key dies all the same; what stands
+// in the way of its successor is said, and it comes once Vault is back.
+func TestInvalidateWhileVaultIsSealed(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	d := w.daemon(t)
+	w.settled(t, d.record, "maps/web")
+	leaked := w.keys(t, "maps/web").Primary
+	w.vault.Seal(t)
+	command := []string{"invalidate", "maps/web", "--key", "primary", "--reason", "stolen", "--immediately", "--timeout", "5s"}
+	w.keyturn(t, "", command...).has(t, 1, "is dead (revoked)", "the primary is dead and has no successor yet", "vault", "sealed", "the daemons go on trying")
+	if w.works(leaked) {
+		t.Error("the leaked key works")
+	}
+	w.keyturn(t, "", "list", "--emergency").has(t, 0, "NO-KEY", "no successor yet")
+	w.keyturn(t, "", "show", "maps/web").has(t, 0, "NO KEY", "leaked and is dead")
+	w.vault.Unseal(t)
+	w.keyturn(t, "", append(command[:len(command)-1], "1m")...).has(t, 3, "applications have key")
+}

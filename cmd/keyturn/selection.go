@@ -149,6 +149,8 @@ type item struct {
 
 func (i item) String() string { return string(i.name) + string(i.key) }
 
+const fingerprintLength = 16
+
 var fingerprintForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
 // list reads --from. No line is repeated in an error: somebody may have put keys
