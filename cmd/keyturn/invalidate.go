@@ -171,7 +171,7 @@ func (r *invalidating) single(ctx context.Context, name credential.Name) error {
 		return err
 	}
 	r.before = before.found
-	if primary, ok := state.Primary(); ok && r.immediately && means(primary, r.key) && r.before[name].keysFor(r.key, "") == nil {
+	if primary, ok := state.Primary(); ok && r.immediately && means(primary, r.key) && len(r.asks(t)) > 0 {
 		_, _ = fmt.Fprintf(r.warn, "keyturn: WARNING: applications have no working key of %s until its replacement is promoted\n", name)
 	}
 	watching, stop := context.WithCancel(ctx)
@@ -229,11 +229,7 @@ func (r *invalidating) one(ctx context.Context, t target, answered func(control.
 	defer r.ended.Add(1)
 	w := &wait{key: key, keys: r.before[t.name].keysFor(r.key, t.key), done: make(chan struct{})}
 	o := outcome{Name: t.name, Key: t.key, Result: resultAlready}
-	asks := []string{key}
-	if w.keys != nil {
-		asks = r.harder(t.state, w.keys)
-	}
-	for _, key := range asks {
+	for _, key := range r.asks(t) {
 		var answer control.Answer
 		answer, o = r.ask(ctx, t, key)
 		if o.Result == resultNotFound && w.keys != nil { // it has died meanwhile
@@ -342,12 +338,19 @@ func (f *follower) err() error {
 	return f.failed
 }
 
-// harder are the fingerprints of leaked keys that still live and are to die in
-// another way than was asked for before.
-func (r *invalidating) harder(s credential.State, keys []credential.LeakedKey) []string {
+// asks are the keys to ask for: what the command says, or where that was asked for
+// before, those that still live and are to die in another way than then.
+func (r *invalidating) asks(t target) []string {
+	before := r.before[t.name].keysFor(r.key, t.key)
+	switch {
+	case t.key != "":
+		return []string{string(t.key)}
+	case before == nil:
+		return []string{r.key}
+	}
 	var living []string
-	for _, k := range keys {
-		seat, ok := s.Seat(k.Seat)
+	for _, k := range before {
+		seat, ok := t.state.Seat(k.Seat)
 		if ok && seat.Leak != nil && seat.Fingerprint != "" && seat.Fingerprint == k.Fingerprint &&
 			((r.immediately && !seat.Leak.Immediately) || (r.overrideHold && !seat.Leak.OverrideHold)) {
 			living = append(living, string(seat.Fingerprint))

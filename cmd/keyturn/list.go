@@ -117,8 +117,12 @@ func (r *reader) stuck(s credential.State, now time.Time) string {
 
 // failureText is a failure in words: how often, how long, and when it goes on.
 func failureText(f credential.Failure, now time.Time) string {
-	return fmt.Sprintf("%s failed %s since %s, last %s, next try %s: %s",
-		f.Step, times(f.Attempts), clock(f.Since), until(f.Last, now), until(f.Next, now), f.Message)
+	next := "is being tried again"
+	if f.Next.After(now) {
+		next = "next try " + until(f.Next, now)
+	}
+	return fmt.Sprintf("%s failed %s since %s, last %s, %s: %s",
+		f.Step, times(f.Attempts), clock(f.Since), until(f.Last, now), next, f.Message)
 }
 
 func times(n int) string {
