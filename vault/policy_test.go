@@ -142,3 +142,29 @@ func TestAnApplicationReadsItsOwnSecretOnly(t *testing.T) {
 	wantClass(t, err, credential.ClassDenied)
 	wantClass(t, app.EnsureMetadata(t.Context(), "example/map", ""), credential.ClassDenied)
 }
+
+// TestTheRespondersPolicy: what a break-glass does, and no more.
+func TestTheRespondersPolicy(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Start(t)
+	admin := open(t, root(server))
+	const name = credential.Name("example/map")
+	version, err := admin.Write(t.Context(), name, storetest.Doc(1), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Policy(t, "responder", policyFile(t, "responder.hcl"))
+	responder := open(t, vault.Config{Addr: server.Addr, Login: token(server.TokenFor(t, "responder"))})
+	there, err := responder.Read(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := responder.Write(t.Context(), name, storetest.Doc(2), there.Version); err != nil {
+		t.Error(err)
+	}
+	_, err = responder.Write(t.Context(), "example/new", storetest.Doc(1), 0)
+	wantClass(t, err, credential.ClassDenied)
+	wantClass(t, responder.Destroy(t.Context(), name, version, version+1), credential.ClassDenied)
+	_, err = responder.SigningSeed(t.Context())
+	wantClass(t, err, credential.ClassDenied)
+}

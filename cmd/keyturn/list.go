@@ -20,8 +20,12 @@ type listed struct {
 	Expires     time.Time              `json:"expires,omitzero"`
 	Due         time.Time              `json:"due,omitzero"`
 	Held        bool                   `json:"held,omitempty"`
-	Failure     string                 `json:"failure,omitempty"`
-	Holder      string                 `json:"claim_holder,omitempty"`
+	// Leaked are the keys in wrong hands that still live.
+	Leaked []credential.Fingerprint `json:"leaked,omitempty"`
+	// Stuck says why nothing goes on without a person; empty = it does.
+	Stuck   string `json:"stuck,omitempty"`
+	Failure string `json:"failure,omitempty"`
+	Holder  string `json:"claim_holder,omitempty"`
 	// Claims are the open ones: who may be making calls at the issuer.
 	Claims []listedClaim `json:"claims,omitempty"`
 }
@@ -33,10 +37,16 @@ type listedClaim struct {
 	Since     time.Time            `json:"since"`
 }
 
-func summary(s credential.State, now time.Time) listed {
-	l := listed{Name: s.Name, Issuer: s.Spec.Issuer, State: stateWord(s, now), Generation: s.Generation, Due: s.Due, Held: s.Held(now)}
+func (r *reader) summary(s credential.State, now time.Time) listed {
+	l := listed{
+		Name: s.Name, Issuer: s.Spec.Issuer, State: stateWord(s, now), Generation: s.Generation, Due: s.Due, Held: s.Held(now),
+		Stuck: r.stuck(s, now),
+	}
 	if primary, ok := s.Primary(); ok {
 		l.Fingerprint, l.Expires = primary.Fingerprint, primary.Expires
+	}
+	for _, seat := range s.Leaked() {
+		l.Leaked = append(l.Leaked, seat.Fingerprint)
 	}
 	if s.Failure != nil {
 		l.Failure = s.Failure.Message
@@ -57,10 +67,15 @@ func (l listed) holder(now time.Time) string {
 	return orDash(strings.Join(cells, ", "))
 }
 
-// stateWord is the state of a credential in one word.
+// stateWord is the state of a credential in one word: what needs a person first
+// stands first.
 func stateWord(s credential.State, now time.Time) string {
 	_, hasKey := s.Primary()
 	switch {
+	case len(s.Leaked()) > 0:
+		return "LEAKED"
+	case s.Emergency():
+		return "NO-KEY"
 	case len(s.Drift) > 0:
 		return "drift"
 	case s.Failure != nil:
@@ -75,112 +90,135 @@ func stateWord(s credential.State, now time.Time) string {
 		return "expired"
 	case s.Notice != credential.LevelNone:
 		return "expiring"
+	case s.Held(now):
+		return "held"
 	}
 	return "ok"
 }
 
+// stuckAfter is how long a step has failed before it counts as stuck.
+const stuckAfter = 5 * time.Minute
+
+// stuck says why a credential does not go on by itself: it has failed for some
+// time, waits for an operator or for a consumer that may halt it, or has an
+// emergency that is not done. Empty = it goes on.
+func (r *reader) stuck(s credential.State, now time.Time) string {
+	next := r.next(s)
+	switch {
+	case s.Emergency():
+		return r.standing(s)
+	case next.Kind == credential.StepWait && (next.Reason == credential.ReasonDrift || next.Reason == credential.ReasonHalted || next.Reason == credential.ReasonSkew):
+		return next.Why
+	case s.Failure != nil && now.Sub(s.Failure.Since) >= min(stuckAfter, s.Spec.Policy.RotateBefore.Std()/8):
+		return failureText(*s.Failure, now)
+	}
+	return ""
+}
+
+// failureText is a failure in words: how often, how long, and when it goes on.
+func failureText(f credential.Failure, now time.Time) string {
+	next := "is being tried again"
+	if f.Next.After(now) {
+		next = "next try " + until(f.Next, now)
+	}
+	return fmt.Sprintf("%s failed %s since %s, last %s, %s: %s",
+		f.Step, times(f.Attempts), clock(f.Since), until(f.Last, now), next, f.Message)
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// lister is which of the credentials list shows.
+type lister struct {
+	selection                       selection
+	due, stuck, expiring, emergency bool
+	within                          span
+}
+
+func (l *lister) shows(s credential.State, e listed, now time.Time) bool {
+	if !l.selection.holds(s, now) {
+		return false
+	}
+	if !l.due && !l.stuck && !l.expiring && !l.emergency {
+		return true
+	}
+	soon := now.Add(time.Duration(l.within))
+	return (l.due && s.Rotation == nil && !s.Due.After(soon)) ||
+		(l.stuck && e.Stuck != "") ||
+		(l.expiring && !e.Expires.IsZero() && (e.Expires.Before(soon) || s.Notice != credential.LevelNone)) ||
+		(l.emergency && s.Emergency())
+}
+
 func listCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	l := &lister{}
+	cmd := &cobra.Command{
 		Use: "list", Short: "List credentials", Args: cobra.NoArgs,
+		Long: `List credentials. With --due, --stuck, --expiring or --emergency those of which one of
+these is true; --issuer, --namespace and --label must all be true.
+
+LEAKED: a key in wrong hands still lives. NO-KEY: the leaked primary is dead and has no
+successor yet. Stuck: it has failed for some time, waits for an operator or for a
+consumer that halts it, or has an emergency that is not done.`,
+		Example: "  keyturn list --emergency\n  keyturn list --expiring --within 7d --label team=maps",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			reader, err := o.connect(cmd.Context())
-			if err != nil {
+			if err := l.selection.check(); err != nil {
 				return err
 			}
-			defer reader.close()
-			entries, err := reader.all(cmd.Context())
-			if err != nil {
-				return err
+			if l.within != 0 && !l.due && !l.expiring {
+				return usage(fmt.Errorf("--within goes with --due or --expiring"))
 			}
-			now := wallClock()
-			list := make([]listed, 0, len(entries))
-			rows := make([][]string, 0, len(entries))
-			for _, e := range entries {
-				l := summary(e.State, now)
-				list = append(list, l)
-				rows = append(rows, []string{
-					string(l.Name), l.Issuer, l.State, fmt.Sprint(l.Generation), string(l.Fingerprint),
-					until(l.Expires, now), until(l.Due, now), l.holder(now),
-				})
-			}
-			if o.output == "json" {
-				return printJSON(cmd.OutOrStdout(), list)
-			}
-			return printTable(cmd.OutOrStdout(), []string{"NAME", "ISSUER", "STATE", "GEN", "FINGERPRINT", "EXPIRES", "NEXT ROTATION", "HELD BY"}, rows)
+			return l.list(cmd, o)
 		},
 	}
+	f := cmd.Flags()
+	f.BoolVar(&l.due, "due", false, "those whose rotation is due; with --within, until then")
+	f.BoolVar(&l.expiring, "expiring", false, "those past their warning before expiry; with --within, until then")
+	f.BoolVar(&l.stuck, "stuck", false, "those that do not go on by themselves, with the reason")
+	f.BoolVar(&l.emergency, "emergency", false, "those with a leaked key that lives, or none in its place")
+	f.Var(&l.within, "within", "how far ahead --due and --expiring look, such as 7d")
+	l.selection.filters(cmd)
+	return cmd
 }
 
-func planCommand(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use: "plan [NAME]", Short: "Say what will happen, when and why", Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			reader, err := o.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer reader.close()
-			var states []credential.State
-			if len(args) == 1 {
-				state, err := reader.one(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				states = append(states, state)
-			} else {
-				entries, err := reader.all(cmd.Context())
-				if err != nil {
-					return err
-				}
-				for _, e := range entries {
-					states = append(states, e.State)
-				}
-			}
-			return printPlan(cmd, o, reader, states)
-		},
+func (l *lister) list(cmd *cobra.Command, o *options) error {
+	reader, err := o.connect(cmd.Context())
+	if err != nil {
+		return err
 	}
-}
-
-// planned is an element of `plan -o json`.
-type planned struct {
-	Name   credential.Name   `json:"name"`
-	Step   string            `json:"step"`
-	At     time.Time         `json:"at,omitzero"`
-	Reason credential.Reason `json:"reason"`
-	Why    string            `json:"why"`
-}
-
-func printPlan(cmd *cobra.Command, o *options, reader *reader, states []credential.State) error {
+	defer reader.close()
+	entries, err := reader.all(cmd.Context())
+	if err != nil {
+		return err
+	}
 	now := wallClock()
-	list := make([]planned, 0, len(states))
-	rows := make([][]string, 0, len(states))
-	for _, s := range states {
-		p := plannedOf(s, reader.next(s), now)
-		list = append(list, p)
-		rows = append(rows, []string{string(p.Name), p.Step, until(p.At, now), string(p.Reason), p.Why})
+	header := []string{"NAME", "ISSUER", "STATE", "GEN", "FINGERPRINT", "EXPIRES", "NEXT ROTATION", "HELD BY"}
+	why := l.stuck || l.emergency
+	if why {
+		header = append(header, "WHY")
+	}
+	list := make([]listed, 0, len(entries))
+	rows := make([][]string, 0, len(entries))
+	for _, e := range entries {
+		one := reader.summary(e.State, now)
+		if !l.shows(e.State, one, now) {
+			continue
+		}
+		list = append(list, one)
+		row := []string{
+			string(one.Name), one.Issuer, one.State, fmt.Sprint(one.Generation), string(one.Fingerprint),
+			until(one.Expires, now), until(one.Due, now), one.holder(now),
+		}
+		if why {
+			row = append(row, one.Stuck)
+		}
+		rows = append(rows, row)
 	}
 	if o.output == "json" {
 		return printJSON(cmd.OutOrStdout(), list)
 	}
-	return printTable(cmd.OutOrStdout(), []string{"NAME", "NEXT", "WHEN", "REASON", "WHY"}, rows)
-}
-
-// plannedOf names the step that a wait is for.
-func plannedOf(s credential.State, next credential.Step, now time.Time) planned {
-	p := planned{Name: s.Name, Step: string(next.Kind), At: next.At, Reason: next.Reason, Why: next.Why}
-	if next.Kind != credential.StepWait {
-		p.At = now
-		return p
-	}
-	switch next.Reason {
-	case credential.ReasonNotDue:
-		p.Step, p.At = string(credential.StepBegin), s.Due
-	case credential.ReasonDraining, credential.ReasonHeld, credential.ReasonSkew:
-		p.Step = string(credential.StepRetire)
-	case credential.ReasonGate, credential.ReasonHalted:
-		p.Step = string(credential.StepConfirm)
-	case credential.ReasonBackoff:
-		p.Step = string(s.Failure.Step)
-	}
-	return p
+	return printTable(cmd.OutOrStdout(), header, rows)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -55,7 +56,11 @@ func run() int {
 		<-ctx.Done()
 		stop() // a second signal ends at once
 	}()
-	err := root().ExecuteContext(ctx)
+	return exitCode(root().ExecuteContext(ctx), os.Stderr)
+}
+
+// exitCode tells an error, and which code the program ends with for it.
+func exitCode(err error, out io.Writer) int {
 	if err == nil {
 		return 0
 	}
@@ -64,7 +69,7 @@ func run() int {
 		exit = &exitError{exitFailed, err}
 	}
 	if exit.err != nil {
-		fmt.Fprintf(os.Stderr, "keyturn: %v\n", exit.err)
+		_, _ = fmt.Fprintf(out, "keyturn: %v\n", exit.err)
 	}
 	return exit.code
 }
@@ -91,7 +96,8 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	cmd.AddCommand(
 		devCommand(o), serveCommand(o), setupCommand(o),
-		applyCommand(o), rotateCommand(o),
+		applyCommand(o), rotateCommand(o), retryCommand(o),
+		invalidateCommand(o), importCommand(o), identifyCommand(o), holdCommand(o), releaseCommand(o), freezeCommand(o), thawCommand(o),
 		listCommand(o), showCommand(o), historyCommand(o), planCommand(o), watchCommand(o),
 		recoverCommand(o), reissueCommand(o), auditCommand(o),
 		operatorCommand(o), deniedCommand(o),

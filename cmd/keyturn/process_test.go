@@ -93,7 +93,7 @@ func call(t *testing.T, env []string, args ...string) (output string, code int) 
 }
 
 // eventually waits for a condition, and fails after a minute.
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {

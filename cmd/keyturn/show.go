@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -54,23 +55,31 @@ func printState(out io.Writer, reader *reader, s credential.State) error {
 		fmt.Sprintf("generation   %d, revision %d, Vault version %d", s.Generation, s.Revision, s.Vault.Version),
 	}
 	for _, seat := range s.Seats {
-		lines = append(lines, fmt.Sprintf("%-12s %s on slot %d of item %s, mint %d, expires %s (%s)",
-			seat.Role, orDash(string(seat.Fingerprint)), seat.Slot, seat.Item, seat.Mint, clock(seat.Expires), until(seat.Expires, now)))
+		lines = append(lines, seatLine(seat, now))
+	}
+	if s.Killed != (credential.SeatID{}) {
+		lines = append(lines, "NO KEY       the primary on "+s.Killed.String()+" leaked and is dead; applications wait for its successor")
+	}
+	if s.Emergency() {
+		lines = append(lines, "EMERGENCY    "+reader.standing(s))
 	}
 	if r := s.Rotation; r != nil {
 		lines = append(lines, fmt.Sprintf("rotation     %s, %s, since %s, in phase %s", r.ID, r.Reason, clock(r.Started), r.Phase))
 		if missing := s.Missing(); len(missing) > 0 {
-			lines = append(lines, "waits for    "+strings.Join(missing, ", "))
+			lines = append(lines, fmt.Sprintf("waits for    %s to confirm the new key, for %s now", strings.Join(missing, ", "), waited(s, now)))
 		}
 	}
 	for _, c := range s.Claims {
 		lines = append(lines, fmt.Sprintf("claim        %s on %s by %s, since %s for %s", c.Op, c.Seat, c.Daemon, clock(c.Opened), c.Window))
 	}
 	if h := s.Hold; h != nil {
-		lines = append(lines, fmt.Sprintf("held         by %s since %s: %s", h.Actor, clock(h.Since), h.Reason))
+		lines = append(lines, "held         "+holdText(*h, now))
+	}
+	if h := s.Frozen; h != nil {
+		lines = append(lines, "frozen       "+holdText(*h, now))
 	}
 	if f := s.Failure; f != nil {
-		lines = append(lines, fmt.Sprintf("failure      %s, attempt %d, next try %s: %s", f.Step, f.Attempts, until(f.Next, now), f.Message))
+		lines = append(lines, "failure      "+failureText(*f, now))
 	}
 	for _, d := range s.Drift {
 		lines = append(lines, fmt.Sprintf("drift        %s since %s: %s", d.Kind, clock(d.Since), d.Detail))
@@ -84,4 +93,56 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
+}
+
+// seatLine is one key with where it lives, how old it is and how long it lives.
+func seatLine(seat credential.Seat, now time.Time) string {
+	age := "not proven yet"
+	if !seat.Proven.IsZero() {
+		age = ago(max(0, now.Sub(seat.Proven))) + " old"
+	}
+	line := fmt.Sprintf("%-12s %s on slot %d of item %s, mint %d, %s, expires %s (%s)",
+		seat.Role, orDash(string(seat.Fingerprint)), seat.Slot, seat.Item, seat.Mint, age, clock(seat.Expires), until(seat.Expires, now))
+	if seat.Over != "" {
+		line += "; generated over " + string(seat.Over)
+	}
+	if l := seat.Leak; l != nil {
+		line += fmt.Sprintf("\n  LEAKED     by the word of %s since %s: %s%s", l.Actor, clock(l.Since), l.Reason, leakText(*l))
+	}
+	return line
+}
+
+func leakText(l credential.Leak) string {
+	text := ""
+	if l.Immediately {
+		text += ", to die immediately"
+	}
+	if l.OverrideHold {
+		text += ", over any hold"
+	}
+	return text
+}
+
+func holdText(h credential.Hold, now time.Time) string {
+	text := fmt.Sprintf("by %s since %s", h.Actor, clock(h.Since))
+	switch {
+	case h.Until.IsZero():
+	case h.Until.After(now):
+		text += fmt.Sprintf(" until %s (%s)", clock(h.Until), until(h.Until, now))
+	default:
+		text += " until " + clock(h.Until) + ", which is over"
+	}
+	return text + ": " + h.Reason
+}
+
+// waited is how long consumers have been waited for.
+func waited(s credential.State, now time.Time) string {
+	since := s.Rotation.Ready
+	if !s.Rotation.Promoted.IsZero() {
+		since = s.Rotation.Promoted
+	}
+	if since.IsZero() {
+		return "no time"
+	}
+	return ago(max(0, now.Sub(since)))
 }

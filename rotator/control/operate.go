@@ -27,6 +27,7 @@ func (s *Service) endpoints() []endpoint {
 		on("hold", SubjectHold, RoleRotator, ofCredential, s.hold),
 		on("release", SubjectRelease, RoleResponder, ofCredential, s.release),
 		on("invalidate", SubjectInvalidate, RoleResponder, ofCredential, s.invalidate),
+		on("import", SubjectImport, RoleResponder, ofCredential, s.takeIn),
 		on("freeze", SubjectFreeze, RoleResponder, ofInstallation, s.freeze),
 		on("thaw", SubjectThaw, RoleResponder, ofInstallation, s.thaw),
 		on("apply", SubjectApply, RoleAdmin, ofCredential, s.apply),

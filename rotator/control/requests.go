@@ -19,6 +19,7 @@ const (
 	SubjectRelease    = SubjectPrefix + ".release"
 	SubjectFreeze     = SubjectPrefix + ".freeze"
 	SubjectThaw       = SubjectPrefix + ".thaw"
+	SubjectImport     = SubjectPrefix + ".import"
 	SubjectAck        = SubjectPrefix + ".ack"
 	SubjectLimits     = SubjectPrefix + ".limits"
 	SubjectWhoami     = SubjectPrefix + ".whoami"

@@ -31,6 +31,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"hold", named, []control.Role{rotator, responder, admin}, false},
 		{"release", named, []control.Role{responder, admin}, false},
 		{"invalidate", named, []control.Role{responder, admin}, false},
+		{"import", named, []control.Role{responder, admin}, false},
 		{"freeze", `{"reason":""}`, []control.Role{responder, admin}, true},
 		{"thaw", `{}`, []control.Role{responder, admin}, true},
 		{"apply", strings.Replace(spec, "%v", "false", 1), []control.Role{admin}, false},

@@ -258,6 +258,9 @@ func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 		Seat: candidate.SeatID, Fingerprint: c.Fingerprint, Expires: candidate.Expires, Version: c.Version,
 		Due: dueAfter(s, v, candidate.Expires).UTC(),
 	}
+	if candidate.Role == RoleDraining { // it was replaced because its time had come
+		promoted.Due = s.Spec.Policy.DueAt(s.Name, s.Generation, candidate.Proven, candidate.Expires, v.Calendar).UTC()
+	}
 	if len(s.Seats) > 1 {
 		promoted.DrainUntil = drainFrom(v).Add(s.Spec.Policy.Drain.Std()).UTC()
 	}

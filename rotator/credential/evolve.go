@@ -76,7 +76,7 @@ func (s *State) update(f Updated) {
 	if !f.Due.IsZero() {
 		s.Due = f.Due
 	}
-	if f.Retry {
+	if f.Retry || (f.Request != nil && f.Request.Now) {
 		for _, failure := range s.Failures() {
 			failure.Next = failure.Last
 			s.fail(failure)

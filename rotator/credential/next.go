@@ -215,7 +215,7 @@ func backoff(s State, v View) (Step, bool) {
 }
 
 // waits tells until when the next attempt waits. That ends early when an issuer
-// that was silent answers again, or an operator asked for "now" since.
+// that was silent answers again.
 func (s State) waits(f *Failure, v View) (until time.Time, ok bool) {
 	if f == nil {
 		return time.Time{}, false
@@ -227,9 +227,7 @@ func (s State) waits(f *Failure, v View) (until time.Time, ok bool) {
 		until = last.Add(f.Next.Sub(f.Last))
 	}
 	switch {
-	case !v.Now.Before(until),
-		f.Silent && v.IssuerAnswered.After(last),
-		s.Requested != nil && s.Requested.Now && s.Requested.At.After(last):
+	case !v.Now.Before(until), f.Silent && v.IssuerAnswered.After(last):
 		return time.Time{}, false
 	}
 	return until, true

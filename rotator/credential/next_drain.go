@@ -163,6 +163,8 @@ func (s State) free(seat Seat, reason Reason, v View) bool {
 		return true
 	case s.held(v):
 		return false
+	case reason == ReasonLeaked && s.Vault.Foreign && s.Vault.Accepted != 0:
+		return false // Vault may show this very key to applications
 	case seat.Role == RoleDraining:
 		return reason == ReasonLeaked && s.Killed == (SeatID{}) // or Vault may show it already, instead of what was killed
 	}

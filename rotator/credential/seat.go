@@ -83,7 +83,8 @@ type Claim struct {
 	// Mint is the number of the key to generate; 0 for other operations.
 	Mint uint64 `json:"mint,omitempty"`
 	// Fence is true when the seat may hold a key that Vault has shown: the
-	// holder writes Vault without that key before it generates.
+	// holder writes Vault without that key before it generates or revokes. A
+	// leaked key that dies immediately needs none.
 	Fence bool `json:"fence,omitempty"`
 	// Window is how long calls may be made, counted from when the holder began
 	// the append; as much again is the margin.

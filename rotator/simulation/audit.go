@@ -22,7 +22,7 @@ type audit struct {
 	refusal    map[credential.Name]time.Time // since when Vault's primary does not work
 	shown      map[credential.Name]shown
 	killed     map[credential.Fingerprint]bool // keys that an operator had die immediately
-	hurried    map[credential.Name]time.Time   // until when a key may still settle that took over from one of those
+	hurried    map[credential.Name]time.Time   // until when a key may fail that took over in an emergency
 	heals      map[credential.Name]heal
 }
 
@@ -99,10 +99,16 @@ func (a *audit) event(name credential.Name, before credential.State, event crede
 	case credential.Promoted:
 		a.rotations++
 		a.primary[name], a.promoted[name] = f.Seat, time.Now()
-		if before.Killed != (credential.SeatID{}) {
+		seat, _ := before.Seat(f.Seat)
+		switch {
+		case seat.Role == credential.RoleDraining: // it takes over again, however little time it has left
+			a.hurried[name] = time.Now().Add(lifetime)
+		case before.Killed != (credential.SeatID{}):
 			a.hurried[name] = time.Now().Add(settle)
+		default:
+			delete(a.hurried, name)
 		}
-		if seat, _ := before.Seat(f.Seat); seat.Proven.IsZero() || seat.Claimed {
+		if seat.Proven.IsZero() || seat.Claimed {
 			a.violate("I3 %s: %s was promoted without proof or with an open revoke", name, f.Seat)
 		} else if seat.Leak != nil {
 			a.violate("I3 %s: the leaked key on %s was promoted", name, f.Seat)

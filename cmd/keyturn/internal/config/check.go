@@ -67,6 +67,7 @@ func (k *checker) config(c *Config) {
 	k.daemon(c.Daemon)
 	k.operators(c.Operators)
 	k.source("operator.seed", c.Operator.Seed, true)
+	k.breakGlass(c)
 }
 
 func (k *checker) nats(n *NATS) {
@@ -178,30 +179,35 @@ func (k *checker) vault(v Vault) {
 	}
 	k.vaultPath("vault.mount", v.Mount)
 	k.vaultPath("vault.prefix", v.Prefix)
+	k.login("vault.login", v.Login, "for the variable VAULT_TOKEN")
+	k.tls("vault.tls", v.TLS)
+}
+
+// login checks a way to log in to Vault; without says what leaving it out means.
+func (k *checker) login(path string, l Login, without string) {
 	var ways []string
-	if t := v.Login.Token; t != nil {
+	if t := l.Token; t != nil {
 		ways = append(ways, "token")
-		k.present("vault.login.token", *t, false)
+		k.present(path+".token", *t, false)
 	}
-	if a := v.Login.AppRole; a != nil {
+	if a := l.AppRole; a != nil {
 		ways = append(ways, "approle")
-		k.vaultPath("vault.login.approle.mount", a.Mount)
-		k.present("vault.login.approle.role_id", a.RoleID, false)
-		k.present("vault.login.approle.secret_id", a.SecretID, false)
+		k.vaultPath(path+".approle.mount", a.Mount)
+		k.present(path+".approle.role_id", a.RoleID, false)
+		k.present(path+".approle.secret_id", a.SecretID, false)
 	}
-	if n := v.Login.Kubernetes; n != nil {
+	if n := l.Kubernetes; n != nil {
 		ways = append(ways, "kubernetes")
-		k.vaultPath("vault.login.kubernetes.mount", n.Mount)
+		k.vaultPath(path+".kubernetes.mount", n.Mount)
 	}
 	if len(ways) > 1 {
-		k.Addf("vault.login."+ways[1], "want one way to log in, not %s", strings.Join(ways, " and "))
+		k.Addf(path+"."+ways[1], "want one way to log in, not %s", strings.Join(ways, " and "))
 	}
 	for _, way := range []string{"token", "approle", "kubernetes"} {
-		if k.Hollow("vault.login." + way) {
-			k.Addf("vault.login."+way, "empty: fill it in, or leave it out for the variable VAULT_TOKEN")
+		if k.Hollow(path + "." + way) {
+			k.Addf(path+"."+way, "empty: fill it in, or leave it out %s", without)
 		}
 	}
-	k.tls("vault.tls", v.TLS)
 }
 
 func (k *checker) vaultPath(path, text string) {
@@ -243,14 +249,7 @@ func (k *checker) issuer(path string, i Issuer) {
 			}
 		}
 	}
-	switch {
-	case i.Password.Given() && i.APIKey.Given():
-		k.Addf(path+".api_key", "want one of password and api_key, not both")
-	case !i.Password.Given() && !i.APIKey.Given() && !k.Given(path+".password") && !k.Given(path+".api_key"):
-		k.Addf(path+".password", "missing: want it or api_key")
-	}
-	k.source(path+".password", i.Password, true)
-	k.source(path+".api_key", i.APIKey, true)
+	k.manager(path, i.Password, i.APIKey)
 	if i.Concurrency < 1 || i.Concurrency > 1024 {
 		k.Addf(path+".concurrency", "want 1 to 1024")
 	}
@@ -263,6 +262,30 @@ func (k *checker) issuer(path string, i Issuer) {
 		k.between(path+".max_clock_skew", i.MaxClockSkew.Value, time.Second, 24*time.Hour)
 	}
 	k.tls(path+".tls", i.TLS)
+}
+
+// manager checks how a manager logs in at an issuer.
+func (k *checker) manager(path string, password, apiKey Source) {
+	switch {
+	case password.Given() && apiKey.Given():
+		k.Addf(path+".api_key", "want one of password and api_key, not both")
+	case !password.Given() && !apiKey.Given() && !k.Given(path+".password") && !k.Given(path+".api_key"):
+		k.Addf(path+".password", "missing: want it or api_key")
+	}
+	k.source(path+".password", password, true)
+	k.source(path+".api_key", apiKey, true)
+}
+
+// breakGlass checks the operator's own rights.
+func (k *checker) breakGlass(c *Config) {
+	k.login("break_glass.vault_login", c.BreakGlass.VaultLogin, "for that of vault.login")
+	for _, name := range slices.Sorted(maps.Keys(c.BreakGlass.Issuers)) {
+		path, account := "break_glass.issuers."+name, c.BreakGlass.Issuers[name]
+		if _, ok := c.Issuers[name]; !ok {
+			k.Addf(path, "there is no such issuer%s", strict.DidYouMean(name, slices.Sorted(maps.Keys(c.Issuers))))
+		}
+		k.manager(path, account.Password, account.APIKey)
+	}
 }
 
 func (k *checker) between(path string, d, low, high time.Duration) {

@@ -47,6 +47,9 @@ type Config struct {
 	// Operator is who runs the command line. It is no matter of the daemons, so it
 	// does not count for Digest.
 	Operator Self `yaml:"operator" json:"-"`
+	// BreakGlass is with what an operator goes to issuer and Vault without the
+	// daemons. It is no matter of theirs either.
+	BreakGlass BreakGlass `yaml:"break_glass" json:"-"`
 
 	// Path is where it was read from.
 	Path string `yaml:"-" json:"-"`
@@ -160,6 +163,26 @@ type Issuer struct {
 	// issuer is invalidated; none = the daemon's.
 	MaxClockSkew Duration `yaml:"max_clock_skew"`
 	TLS          TLS      `yaml:"tls"`
+}
+
+// BreakGlass has the operator's own rights at issuers and Vault; what is not given
+// is the daemons'.
+type BreakGlass struct {
+	// VaultLogin is how to get a token; none = that of vault.login.
+	VaultLogin Login `yaml:"vault_login"`
+	// Issuers are accounts at the configured issuers: name → account. In the file
+	// either a mapping or a list.
+	Issuers map[string]Account `yaml:"issuers,named"`
+}
+
+// Account is a manager at an issuer.
+type Account struct {
+	// Name is the key that it stands under, or in a list its field.
+	Name string `yaml:"name"`
+	// Username is described at Issuer, as are Password and APIKey.
+	Username string `yaml:"username,required"`
+	Password Source `yaml:"password"`
+	APIKey   Source `yaml:"api_key"`
 }
 
 // Daemon is what concerns this process.

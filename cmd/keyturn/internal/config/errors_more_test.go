@@ -54,8 +54,8 @@ func TestMoreErrors(t *testing.T) {
 		{"a list for a duration", user, user + "\n    timeout: [1s]", "c.yaml:13:14: issuers.example.timeout: want a duration such as 90d, 12h or 30s; got a list"},
 		{"workers", password, password + "\ndaemon: {workers: 2000}", "c.yaml:14:19: daemon.workers: want 1 to 1024"},
 		{"a named port", password, password + "\ndaemon: {http: '127.0.0.1:http'}", `c.yaml:14:16: daemon.http: "127.0.0.1:http" is not an address: want host:port such as 127.0.0.1:9464`},
-		{"a list for all", sound, "- a\n", "c.yaml:1:1: want a mapping with the fields installation, nats, vault, issuers, daemon, operators, operator; got a list"},
-		{"text for all", sound, "text\n", "c.yaml:1:1: want a mapping with the fields installation, nats, vault, issuers, daemon, operators, operator; got text"},
+		{"a list for all", sound, "- a\n", "c.yaml:1:1: want a mapping with the fields installation, nats, vault, issuers, daemon, operators, operator, break_glass; got a list"},
+		{"text for all", sound, "text\n", "c.yaml:1:1: want a mapping with the fields installation, nats, vault, issuers, daemon, operators, operator, break_glass; got text"},
 		{"an empty file", sound, "", "c.yaml: want one YAML document, not 0"},
 		{"an empty installation as text", "prod", "''", "c.yaml:1:15: installation: empty"},
 	} {

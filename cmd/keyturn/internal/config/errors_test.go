@@ -130,7 +130,7 @@ func TestAllErrorsAtOnceInTheOrderOfLines(t *testing.T) {
 c.yaml:5:9: vault.addr: not an address: want https://vault.example.com:8200
 c.yaml:10:11: issuers.example.type: "x" is not one of arcgis
 c.yaml:13:5: issuers.example.password: empty: want one of value, file, env and vault
-c.yaml:14:1: unknown field "extra"; there are installation, nats, vault, issuers, daemon, operators, operator`
+c.yaml:14:1: unknown field "extra"; there are installation, nats, vault, issuers, daemon, operators, operator, break_glass`
 	if err == nil {
 		t.Fatal("no error")
 	}

@@ -112,11 +112,13 @@ func (c *Config) defaults() {
 	}
 	text(&c.Vault.Mount, DefaultMount)
 	text(&c.Vault.Prefix, DefaultPrefix)
-	if a := c.Vault.Login.AppRole; a != nil {
-		text(&a.Mount, "approle")
-	}
-	if k := c.Vault.Login.Kubernetes; k != nil {
-		text(&k.Mount, "kubernetes")
+	for _, l := range []Login{c.Vault.Login, c.BreakGlass.VaultLogin} {
+		if l.AppRole != nil {
+			text(&l.AppRole.Mount, "approle")
+		}
+		if l.Kubernetes != nil {
+			text(&l.Kubernetes.Mount, "kubernetes")
+		}
 	}
 	text(&c.Daemon.HTTP, DefaultHTTP)
 	text(&c.Daemon.Sweep, DefaultSweep)
@@ -154,14 +156,20 @@ func (c *Config) locate(folder string) {
 		at(&e.StoreDir)
 	}
 	certificates(&c.Vault.TLS)
-	if l := c.Vault.Login; l.Token != nil {
-		at(&l.Token.File)
+	for _, l := range []Login{c.Vault.Login, c.BreakGlass.VaultLogin} {
+		if l.Token != nil {
+			at(&l.Token.File)
+		}
+		if l.AppRole != nil {
+			at(&l.AppRole.RoleID.File, &l.AppRole.SecretID.File)
+		}
+		if l.Kubernetes != nil {
+			at(&l.Kubernetes.TokenPath)
+		}
 	}
-	if a := c.Vault.Login.AppRole; a != nil {
-		at(&a.RoleID.File, &a.SecretID.File)
-	}
-	if k := c.Vault.Login.Kubernetes; k != nil {
-		at(&k.TokenPath)
+	for name, account := range c.BreakGlass.Issuers {
+		at(&account.Password.File, &account.APIKey.File)
+		c.BreakGlass.Issuers[name] = account
 	}
 	for name, issuer := range c.Issuers {
 		at(&issuer.Password.File, &issuer.APIKey.File)

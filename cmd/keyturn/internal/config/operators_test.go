@@ -123,3 +123,39 @@ func TestExposed(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorsOfBreakGlass: the operator's own rights are as strict as the daemons'.
+func TestErrorsOfBreakGlass(t *testing.T) {
+	schema := schematest.Read(t, schemaFile)
+	for _, test := range []struct {
+		name, text, want string
+		unseen           bool // by the schema
+	}{
+		{name: "no such issuer", text: "{issuers: {exampel: {username: me, password: {env: X}}}}", want: "c.yaml:15:25: break_glass.issuers.exampel: there is no such issuer; did you mean example?", unseen: true},
+		{name: "no user", text: "{issuers: {example: {password: {env: X}}}}", want: "c.yaml:15:25: break_glass.issuers.example.username: missing"},
+		{name: "no password", text: "{issuers: {example: {username: me}}}", want: "c.yaml:15:25: break_glass.issuers.example.password: missing: want it or api_key"},
+		{name: "both", text: "{issuers: {example: {username: me, password: {env: X}, api_key: {env: Y}}}}", want: "c.yaml:15:69: break_glass.issuers.example.api_key: want one of password and api_key, not both"},
+		{name: "an unknown field", text: "{issuers: {example: {username: me, password: {env: X}, url: x}}}", want: `c.yaml:15:69: break_glass.issuers.example: unknown field "url"; there are name, username, password, api_key`},
+		{name: "what opens Vault in Vault", text: "{vault_login: {token: {vault: {path: a, field: b}}}}", want: "c.yaml:15:37: break_glass.vault_login.token.vault: what opens Vault cannot come from Vault: use file or env", unseen: true},
+		{name: "two logins", text: "{vault_login: {token: {env: X}, kubernetes: {role: r}}}", want: "c.yaml:15:46: break_glass.vault_login.kubernetes: want one way to log in, not token and kubernetes"},
+		{name: "an empty login", text: "{vault_login: {token: }}", want: "c.yaml:15:29: break_glass.vault_login.token: empty: fill it in, or leave it out for that of vault.login"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			text := []byte(sound + "\nbreak_glass: " + test.text + "\n")
+			_, err := parse("c.yaml", text, &schedule.Calendar{}, environment{}.get)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
+				t.Error(diff)
+			}
+			if seen := len(schema.Validate(t, text)) > 0; seen == test.unseen {
+				t.Errorf("the schema sees it: %v", seen)
+			}
+		})
+	}
+	c := load(t, "full.yaml", nil)
+	if own := c.BreakGlass; own.VaultLogin.Token.String() != "file /etc/keyturn/responder-token" || own.Issuers["online"].Password.String() != "file /etc/keyturn/responder-password" {
+		t.Errorf("%+v", own)
+	}
+}

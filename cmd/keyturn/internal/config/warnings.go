@@ -70,15 +70,25 @@ type field struct {
 // sources are all secret sources of the configuration.
 func (c *Config) sources() []field {
 	list := []field{{"nats.nkey_seed", c.NATS.NKeySeed}, {"nats.password", c.NATS.Password}, {"nats.token", c.NATS.Token}, {"operator.seed", c.Operator.Seed}}
-	if t := c.Vault.Login.Token; t != nil {
-		list = append(list, field{"vault.login.token", *t})
-	}
-	if a := c.Vault.Login.AppRole; a != nil {
-		list = append(list, field{"vault.login.approle.role_id", a.RoleID}, field{"vault.login.approle.secret_id", a.SecretID})
-	}
+	list = append(list, c.Vault.Login.sources("vault.login")...)
 	for _, name := range slices.Sorted(maps.Keys(c.Issuers)) {
 		path := "issuers." + name
 		list = append(list, field{path + ".password", c.Issuers[name].Password}, field{path + ".api_key", c.Issuers[name].APIKey})
+	}
+	list = append(list, c.BreakGlass.VaultLogin.sources("break_glass.vault_login")...)
+	for _, name := range slices.Sorted(maps.Keys(c.BreakGlass.Issuers)) {
+		path, account := "break_glass.issuers."+name, c.BreakGlass.Issuers[name]
+		list = append(list, field{path + ".password", account.Password}, field{path + ".api_key", account.APIKey})
+	}
+	return list
+}
+
+func (l Login) sources(path string) (list []field) {
+	if t := l.Token; t != nil {
+		list = append(list, field{path + ".token", *t})
+	}
+	if a := l.AppRole; a != nil {
+		list = append(list, field{path + ".approle.role_id", a.RoleID}, field{path + ".approle.secret_id", a.SecretID})
 	}
 	return list
 }
