@@ -52,10 +52,10 @@ func TestGatesWaitForTheirConsumers(t *testing.T) {
 	phases := map[credential.Name]credential.Phase{"promote/halt": credential.PhaseReady, "retire/halt": credential.PhaseDrain}
 	for name, phase := range phases {
 		eventually(t, string(name)+" waits", func() bool { s := state(name); return s.Rotation != nil && s.Rotation.Phase == phase })
-		w.shows(t, name, "waits for    shop, batch")
+		w.shows(t, name, "waits for    shop, batch to confirm")
 		w.acknowledges(t, "shop", state(name), control.ResultAcknowledged)
 		w.acknowledges(t, "shop", state(name), control.ResultAlready)
-		w.shows(t, name, "waits for    batch")
+		w.shows(t, name, "waits for    batch to confirm")
 	}
 	// by then the deadline of the gates that halt is over, too
 	for _, name := range []credential.Name{"promote/proceed", "retire/proceed"} {

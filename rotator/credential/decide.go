@@ -216,7 +216,11 @@ func itemMade(s State, c ItemMade, v View) (Fact, error) {
 	if _, ok := holding(s, v, OpCreateItem); !ok || s.Rotation == nil || s.Rotation.Phase != PhaseItem {
 		return nil, ErrStale
 	}
-	claim, err := newClaim(s, v, OpGenerate, SeatID{Item: c.Item, Slot: 1}, v.Work.Claim)
+	target := SeatID{Item: c.Item, Slot: 1}
+	if seat, ok := s.Seat(target); ok && seat.Leak != nil { // of an earlier attempt of this rotation
+		target = target.Sibling()
+	}
+	claim, err := newClaim(s, v, OpGenerate, target, v.Work.Claim)
 	return StepClaimed{Claim: claim, Closed: v.Work.Claim, Item: c.Item}, err
 }
 

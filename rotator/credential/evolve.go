@@ -106,7 +106,7 @@ func (s *State) acceptFound(version *uint64) {
 // accept builds on a version that somebody else left. A smaller one than was
 // destroyed is of a secret that was made anew.
 func (v *Vault) accept(version uint64) {
-	v.Version, v.Accepted, v.Foreign, v.Other = version, version, true, ""
+	v.Version, v.Accepted, v.Foreign = version, version, true
 	if version < v.Destroyed {
 		v.Destroyed = 0
 	}
@@ -219,9 +219,7 @@ func (s *State) promote(f Promoted, e Event) {
 			s.Seats[i].Role, s.Seats[i].Expires = RolePrimary, f.Expires
 		case seat.Role == RolePrimary:
 			s.Seats[i].Role = RoleDraining
-			if seat.Leak == nil {
-				s.Vault.Other = seat.Fingerprint
-			}
+			s.Vault.Other = seat.Fingerprint
 			if seat.Item != f.Seat.Item && s.Rotation != nil && s.Rotation.Target != f.Seat {
 				s.Rotation.Settings = "" // an older item's, which a succession follows
 			}

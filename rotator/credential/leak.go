@@ -125,8 +125,10 @@ func leaked(s State, v View) (Step, bool) {
 // killLeaked takes the leaked keys one by one.
 func killLeaked(s State, v View) (Step, bool) {
 	var soonest Step
+	_, used := s.Primary()
 	for _, seat := range s.Leaked() {
-		if seat.Role == RolePrimary && !seat.Leak.Immediately {
+		shown := seat.Role == RolePrimary || (!used && seat.Role == RoleOrphan && !seat.Proven.IsZero()) // maybe, before the first promotion
+		if shown && !seat.Leak.Immediately {
 			continue // its successor comes first
 		}
 		step := kill(s, v, seat)

@@ -52,8 +52,8 @@ func promote(ctx context.Context, w *work, step credential.Step) (credential.Com
 		return nil, err
 	}
 	doc.Primary, doc.Secondary = key, doc.Primary
-	if primary, ok := w.state.Primary(); !ok || primary.Leak != nil { // a leaked key is not shown
-		doc.Secondary = credential.Key{}
+	if _, ok := w.state.Primary(); !ok {
+		doc.Secondary = credential.Key{} // the one before is dead
 	}
 	if err := w.put(ctx, doc); err != nil {
 		return nil, err
