@@ -265,7 +265,9 @@ func (s State) spare(v View) (Seat, bool) {
 		return Seat{}, false
 	}
 	for _, seat := range s.Seats {
-		if seat.Role == RoleDraining && seat.Fingerprint == s.Vault.Other && s.fit(seat, v) {
+		// while the leaked one works, nothing is gained by a key that is about to end
+		lasts := s.Killed != (SeatID{}) || v.IssuerNow().Before(s.Spec.Policy.PageAt(seat.Expires))
+		if seat.Role == RoleDraining && seat.Fingerprint == s.Vault.Other && lasts && s.fit(seat, v) {
 			return seat, true
 		}
 	}

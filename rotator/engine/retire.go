@@ -52,6 +52,11 @@ func (w *work) primaryWorks(ctx context.Context, old credential.SeatID) error {
 		return err
 	}
 	primary, _ := w.state.Primary()
+	if w.undone(primary) {
+		if err := w.fence(ctx); err != nil {
+			return err
+		}
+	}
 	if w.vault.Primary.Fingerprint != primary.Fingerprint {
 		return w.changed("its api_key is not the promoted key")
 	}
@@ -62,6 +67,14 @@ func (w *work) primaryWorks(ctx context.Context, old credential.SeatID) error {
 		Key: w.vault.Primary.Secret, Item: primary.Item, Referrers: w.state.Spec.Item.Referrers,
 	})
 	return err
+}
+
+// undone reports whether Vault shows a key whose promotion was never recorded, as
+// its rotation was abandoned meanwhile: the primary takes its place back.
+func (w *work) undone(primary credential.Seat) bool {
+	shown, ok := w.state.Seat(w.vault.Primary.Seat)
+	return ok && shown.Role == credential.RoleOrphan && shown.Fingerprint == w.vault.Primary.Fingerprint &&
+		shown.Fingerprint != "" && w.vault.Secondary.Fingerprint == primary.Fingerprint
 }
 
 // prolong finds that Vault could not be read for a part of a drain: that part

@@ -101,7 +101,7 @@ func (a *audit) event(name credential.Name, before credential.State, event crede
 		a.primary[name], a.promoted[name] = f.Seat, time.Now()
 		seat, _ := before.Seat(f.Seat)
 		switch {
-		case seat.Role == credential.RoleDraining: // it takes over again, however little time it has left
+		case seat.Role == credential.RoleDraining && before.Killed != (credential.SeatID{}): // it takes over again, however little time it has left
 			a.hurried[name] = time.Now().Add(lifetime)
 		case before.Killed != (credential.SeatID{}):
 			a.hurried[name] = time.Now().Add(settle)
