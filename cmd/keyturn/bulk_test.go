@@ -28,9 +28,9 @@ func (c completeness) counts() string {
 	return fmt.Sprintf("%d done, %d already, %d failed, %d not found", c.Done, c.Already, c.Failed, c.NotFound)
 }
 
-// TestBulkInvalidation: by label, by a list of names and fingerprints, in a dry
+// TestLesson03ABulkInvalidationAccountsForEveryKey: by label, by a list of names and fingerprints, in a dry
 // run, with some that are held, dead or nobody's; run again it goes on.
-func TestBulkInvalidation(t *testing.T) {
+func TestLesson03ABulkInvalidationAccountsForEveryKey(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, "", "")
 	d := w.daemon(t)
