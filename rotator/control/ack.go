@@ -24,7 +24,7 @@ var fingerprintForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
 // takeAcks adds the endpoint for acknowledgements. The name of the consumer is
 // the last token of the subject.
 func (s *Service) takeAcks(ctx context.Context, service micro.Service) error {
-	handler := s.serve(ctx, "ack", func(ctx context.Context, request micro.Request) (any, error) {
+	handler := s.serve(ctx, "consumer-ack", func(ctx context.Context, request micro.Request) (any, error) {
 		consumer := strings.TrimPrefix(request.Subject(), SubjectConsumer)
 		ack, err := decodeAck(request.Data())
 		if err != nil {

@@ -124,18 +124,52 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
+// TestStatisticsTellHowRequestsEnded, which the framework does not know.
+func TestStatisticsTellHowRequestsEnded(t *testing.T) {
+	d := open(t)
+	_, err := d.client.Apply(t.Context(), control.Apply{Name: "maps/web", Spec: spec(time.Hour)})
+	must(t, err)
+	if _, err := d.client.Apply(t.Context(), control.Apply{Name: "maps/web", Spec: credential.Spec{Issuer: "nobody"}}); err == nil {
+		t.Fatal("an unknown issuer is taken")
+	}
+	reply, err := d.conn.RequestWithContext(t.Context(), "$SRV.STATS.keyturn", nil)
+	must(t, err)
+	var stats micro.Stats
+	must(t, json.Unmarshal(reply.Data, &stats))
+	for _, endpoint := range stats.Endpoints {
+		if endpoint.Name != "apply" {
+			continue
+		}
+		var ours control.Stats
+		must(t, json.Unmarshal(endpoint.Data, &ours))
+		if endpoint.NumRequests != 2 || ours.Answered != 1 || ours.Refused[control.CodeBad] != 1 || ours.Average <= 0 {
+			t.Errorf("%d requests, %+v", endpoint.NumRequests, ours)
+		}
+		return
+	}
+	t.Errorf("no statistics of apply: %+v", stats)
+}
+
 func TestNATSMicroFindsTheService(t *testing.T) {
 	d := open(t)
 	reply, err := d.conn.RequestWithContext(t.Context(), "$SRV.INFO.keyturn", nil)
 	must(t, err)
 	var info micro.Info
 	must(t, json.Unmarshal(reply.Data, &info))
-	if info.Version != "1.2.3" || len(info.Endpoints) != 12 {
+	if info.Version != "1.2.3" || len(info.Endpoints) != 13 {
 		t.Fatalf("info %+v", info)
 	}
 	for _, endpoint := range info.Endpoints {
 		if !json.Valid([]byte(endpoint.Metadata["schema"])) {
 			t.Errorf("endpoint %s has no schema", endpoint.Name)
+		}
+		for what, want := range map[string]string{
+			"rotate": `"accept_vault":{"type":"integer"}`, "hold": `"required":["name","reason"]`, "invalidate": `"immediately":{"type":"boolean"}`,
+			"apply": `"lifetime":{"type":"string"}`, "freeze": `"until":{"format":"date-time","type":"string"}`,
+		} {
+			if what == endpoint.Name && !strings.Contains(endpoint.Metadata["schema"], want) {
+				t.Errorf("the schema of %s lacks %s: %s", what, want, endpoint.Metadata["schema"])
+			}
 		}
 	}
 }

@@ -57,6 +57,7 @@ type Service struct {
 	denials *denials
 	slots   chan struct{} // bounds the requests under way
 	work    sync.WaitGroup
+	stats   statistics
 }
 
 const maxInFlight = 64
@@ -66,7 +67,10 @@ func New(c Config) *Service {
 	if c.Timeout == 0 {
 		c.Timeout = 10 * time.Second
 	}
-	return &Service{config: c, denials: newDenials(&c), slots: make(chan struct{}, maxInFlight)}
+	return &Service{
+		config: c, denials: newDenials(&c), slots: make(chan struct{}, maxInFlight),
+		stats: statistics{of: map[string]*Stats{}},
+	}
 }
 
 // Run serves until ctx ends; then it takes no more requests and answers those
@@ -74,7 +78,8 @@ func New(c Config) *Service {
 func (s *Service) Run(ctx context.Context) error {
 	service, err := micro.AddService(s.config.Conn, micro.Config{
 		Name: ServiceName, Version: s.config.Version,
-		Description: "key rotation: declare credentials, ask for rotations",
+		Description:  "key rotation: declare credentials, ask for rotations, invalidate leaked keys",
+		StatsHandler: func(e *micro.Endpoint) any { return s.stats.read(e.Name) },
 	})
 	if err != nil {
 		return fmt.Errorf("control service: %w", err)
@@ -160,6 +165,7 @@ func (s *Service) serve(ctx context.Context, name string, handle func(context.Co
 				<-s.slots
 				s.work.Done()
 			}()
+			began := s.config.Now()
 			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 			defer cancel()
 			answer, err := s.safely(name, func() (any, error) { return handle(ctx, request) })
@@ -174,6 +180,7 @@ func (s *Service) serve(ctx context.Context, name string, handle func(context.Co
 					s.config.Logger.Warn("request failed", zap.String(logkey.Endpoint, name), zap.Error(err))
 				}
 			}
+			s.stats.note(name, code, s.config.Now().Sub(began))
 			if err := s.respond(request.Reply(), answer, code, text); err != nil {
 				s.config.Logger.Warn("answer not sent", zap.String(logkey.Endpoint, name), zap.Error(err))
 			}
