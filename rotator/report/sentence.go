@@ -167,6 +167,8 @@ func promotedWords(before credential.State, f credential.Promoted, at time.Time)
 		}
 	}
 	switch {
+	case ok && old.Leak != nil:
+		return text + " and dies now"
 	case f.DrainUntil.IsZero():
 		return text
 	case ok:
