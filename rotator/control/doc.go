@@ -33,7 +33,8 @@
 //
 //	viewer     limits, and dry runs of anything
 //	rotator    rotate, retry, hold
-//	responder  release, invalidate; with a grant in all namespaces freeze, thaw
+//	responder  release, invalidate, import; with a grant in all namespaces freeze,
+//	           thaw, and what those do to one credential
 //	admin      apply, and all else
 //	consumer   ack, and nothing else: a service says under its own name that it
 //	           uses a key
