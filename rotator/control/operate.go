@@ -120,8 +120,12 @@ func (s *Service) hold(ctx context.Context, by caller, request Hold) (any, error
 	}
 	answer, after, err := s.command(ctx, by, request.Name, ResultHeld, credential.PutHold{
 		Actor: by.operator, Reason: request.Reason, Until: request.Until, Freeze: request.Freeze,
+		NoShorter: by.who.may(RoleResponder, ofCredential, request.Name) != nil, // who may not release
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, credential.ErrHeld):
+		return nil, fmt.Errorf("%w; to end it sooner needs the role responder, like a release", err)
+	case err != nil:
 		return nil, err
 	}
 	for _, claim := range after.TooLate() {

@@ -121,6 +121,9 @@ func putHold(s State, c PutHold, v View) (Fact, error) {
 	if !c.Until.IsZero() && !c.Until.After(v.Now) {
 		return nil, fmt.Errorf("%w: the hold would end at %s, which is over", ErrAbsurd, c.Until.UTC().Format(time.RFC3339))
 	}
+	if before := s.Hold; c.NoShorter && !c.Freeze && before.stands(v.Now) && !c.Until.IsZero() && (before.Until.IsZero() || c.Until.Before(before.Until)) {
+		return nil, fmt.Errorf("%w for longer than that: by %s: %s", ErrHeld, before.Actor, before.Reason)
+	}
 	hold := Hold{Actor: c.Actor, Reason: c.Reason, Since: v.Now.UTC(), Until: c.Until.UTC()}
 	if before := s.Frozen; c.Freeze && before.stands(v.Now) && before.Until.Equal(hold.Until) && before.Reason == c.Reason {
 		return nil, fmt.Errorf("%w: it is frozen", ErrNothing)
