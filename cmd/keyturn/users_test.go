@@ -74,6 +74,23 @@ func TestCommandsWithTheShippedPermissions(t *testing.T) {
 		state, _, err := d.record.Load(t.Context(), "shop/maps")
 		return err == nil && state.Generation == 2
 	})
+	as := func(path string, code int, want string, args ...string) {
+		t.Helper()
+		output, got := call(t, nil, append(args, "--config", path)...)
+		if got != code || !strings.Contains(output, want) {
+			t.Errorf("keyturn %s with %s: exit %d, want %d and %q: %s", strings.Join(args, " "), filepath.Base(path), got, code, want, output)
+		}
+	}
+	as(path, 0, "shop/maps held", "hold", "shop/maps", "--reason", "audit")
+	as(path, 0, "shop/maps released", "release", "shop/maps")
+	as(path, 0, "new credentials: frozen", "freeze", "--reason", "incident")
+	as(path, 0, "1 done", "thaw")
+	as(path, 3, "no attempt has failed", "retry", "shop/maps")
+	as(path, 0, "is dead", "invalidate", "shop/maps", "--key", "primary", "--reason", "one")
+	as(path, 0, "1 done", "invalidate", "--namespace", "shop", "--key", "primary", "--reason", "several")
+	as(path, 0, "1 already", "invalidate", "--namespace", "shop", "--key", "primary", "--reason", "several")
+	as(path, 0, "", "list", "--emergency")
+	as(path, 0, "the daemon knows this key", "doctor")
 	for who, user := range map[string]*natstest.User{"operator": operator, "service": shop} {
 		if refused := user.Refusals(); len(refused) > 0 {
 			t.Errorf("the %s was refused %v", who, refused)
