@@ -130,12 +130,22 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 	must(t, err)
 	var info micro.Info
 	must(t, json.Unmarshal(reply.Data, &info))
-	if info.Version != "1.2.3" || len(info.Endpoints) != 12 {
+	if info.Version != "1.2.3" || len(info.Endpoints) != 13 {
 		t.Fatalf("info %+v", info)
 	}
+	schemas := map[string]string{}
 	for _, endpoint := range info.Endpoints {
+		schemas[endpoint.Name] = endpoint.Metadata["schema"]
 		if !json.Valid([]byte(endpoint.Metadata["schema"])) {
 			t.Errorf("endpoint %s has no schema", endpoint.Name)
+		}
+	}
+	for field, endpoint := range map[string]string{
+		`"accept_vault":{"type":"integer"}`: "invalidate", `"override_hold":{"type":"boolean"}`: "import", `"until":{"format":"date-time","type":"string"}`: "hold",
+		`"lifetime":{"type":"string"}`: "apply", `"privileges":{"items":{"type":"string"},"type":"array"}`: "apply",
+	} {
+		if !strings.Contains(schemas[endpoint], field) {
+			t.Errorf("the schema of %s lacks %s: %s", endpoint, field, schemas[endpoint])
 		}
 	}
 }

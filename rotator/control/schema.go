@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -17,10 +18,15 @@ func schemaOf(request any) string {
 }
 
 func schemaOfType(t reflect.Type) map[string]any {
-	if t == reflect.TypeFor[time.Time]() {
+	switch {
+	case t == reflect.TypeFor[time.Time]():
 		return map[string]any{"type": "string", "format": "date-time"}
+	case t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+		return map[string]any{"type": "string"}
 	}
-	switch t.Kind() { //nolint:exhaustive // the rest are numbers and the like
+	switch t.Kind() { //nolint:exhaustive // no request has the rest
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return map[string]any{"type": "integer"}
 	case reflect.Pointer:
 		return schemaOfType(t.Elem())
 	case reflect.Slice:
