@@ -149,3 +149,33 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 		}
 	}
 }
+
+// TestStatisticsTellOfRefusals: those of the framework do not.
+func TestStatisticsTellOfRefusals(t *testing.T) {
+	d := open(t)
+	d.declared("maps/web")
+	for _, name := range []credential.Name{"maps/web", "maps/none"} {
+		_, err := d.client.Hold(t.Context(), control.Hold{Name: name, Reason: "audit"})
+		if (err != nil) != (name == "maps/none") {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	_, err := d.conn.Request(control.SubjectConsumer+"shop", []byte("{}"), 10*time.Second)
+	must(t, err)
+	reply, err := d.conn.RequestWithContext(t.Context(), "$SRV.STATS.keyturn", nil)
+	must(t, err)
+	var stats micro.Stats
+	must(t, json.Unmarshal(reply.Data, &stats))
+	want := map[string]control.Stats{"hold": {Answered: 2, Refused: 1}, "apply": {Answered: 1}, "consumer-ack": {Answered: 1, Refused: 1}}
+	for _, e := range stats.Endpoints {
+		var got control.Stats
+		must(t, json.Unmarshal(e.Data, &got))
+		if (got.ProcessingTime > 0) != (got.Answered > 0) {
+			t.Errorf("%s: %+v", e.Name, got)
+		}
+		got.ProcessingTime = 0
+		if got != want[e.Name] {
+			t.Errorf("%s: %+v, want %+v", e.Name, got, want[e.Name])
+		}
+	}
+}

@@ -1,6 +1,6 @@
 // Package control takes operators' requests over NATS and turns them into
 // commands. It is a NATS micro service named "keyturn", so `nats micro` finds
-// it, with the number of requests and the shape of each.
+// it, with the number of requests and the shape of each; Stats are its statistics.
 //
 // Any daemon answers: the record's compare-and-set decides, not the daemon. A
 // handler appends and answers at once; the work follows, and whoever asked
