@@ -65,8 +65,9 @@
 // rights, and another subject of the sender's choice could be the record, or an
 // order to the server. A request that wants that is denied without an answer; one
 // without a reply subject is carried out. The answers to $SRV.> are those of the
-// framework, which does not look: let no one but daemons and administrators of NATS
-// publish there.
+// framework, which does not look: in the account of the record let no one but daemons
+// and administrators of NATS publish there. Operators ask from another account, as in
+// deploy/nats, where the server carries the answers.
 //
 // A denied request (403) is told to Config.Keep with who claims to have sent it,
 // what it is about and why not, never with what it holds. No more than a few a
