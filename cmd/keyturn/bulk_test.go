@@ -97,6 +97,11 @@ func TestLesson03ABulkInvalidationAccountsForEveryKey(t *testing.T) {
 			t.Error("a key of the list is repeated")
 		}
 	}
+	all := []string{"invalidate", "--namespace", "apps", "--key", "all", "--reason", "all", "--immediately", "--override-hold"}
+	w.keyturn(t, "", all...).has(t, 0, "WARNING: applications have no working key of 3 credentials", "3 done")
+	if again := w.keyturn(t, "", all...); strings.Contains(again.err, "WARNING") {
+		t.Error("run again, it warns of what it does not do")
+	}
 	w.keyturn(t, "", "invalidate", "--issuer", "other", "--key", "all", "--reason", "x").has(t, 1, "nothing is selected")
 }
 

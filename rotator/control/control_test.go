@@ -124,32 +124,6 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
-// TestStatisticsTellHowRequestsEnded, which the framework does not know.
-func TestStatisticsTellHowRequestsEnded(t *testing.T) {
-	d := open(t)
-	_, err := d.client.Apply(t.Context(), control.Apply{Name: "maps/web", Spec: spec(time.Hour)})
-	must(t, err)
-	if _, err := d.client.Apply(t.Context(), control.Apply{Name: "maps/web", Spec: credential.Spec{Issuer: "nobody"}}); err == nil {
-		t.Fatal("an unknown issuer is taken")
-	}
-	reply, err := d.conn.RequestWithContext(t.Context(), "$SRV.STATS.keyturn", nil)
-	must(t, err)
-	var stats micro.Stats
-	must(t, json.Unmarshal(reply.Data, &stats))
-	for _, endpoint := range stats.Endpoints {
-		if endpoint.Name != "apply" {
-			continue
-		}
-		var ours control.Stats
-		must(t, json.Unmarshal(endpoint.Data, &ours))
-		if endpoint.NumRequests != 2 || ours.Answered != 1 || ours.Refused[control.CodeBad] != 1 || ours.Average <= 0 {
-			t.Errorf("%d requests, %+v", endpoint.NumRequests, ours)
-		}
-		return
-	}
-	t.Errorf("no statistics of apply: %+v", stats)
-}
-
 func TestNATSMicroFindsTheService(t *testing.T) {
 	d := open(t)
 	reply, err := d.conn.RequestWithContext(t.Context(), "$SRV.INFO.keyturn", nil)
@@ -159,7 +133,9 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 	if info.Version != "1.2.3" || len(info.Endpoints) != 13 {
 		t.Fatalf("info %+v", info)
 	}
+	schemas := map[string]string{}
 	for _, endpoint := range info.Endpoints {
+		schemas[endpoint.Name] = endpoint.Metadata["schema"]
 		if !json.Valid([]byte(endpoint.Metadata["schema"])) {
 			t.Errorf("endpoint %s has no schema", endpoint.Name)
 		}
@@ -170,6 +146,44 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 			if what == endpoint.Name && !strings.Contains(endpoint.Metadata["schema"], want) {
 				t.Errorf("the schema of %s lacks %s: %s", what, want, endpoint.Metadata["schema"])
 			}
+		}
+	}
+	for field, endpoint := range map[string]string{
+		`"accept_vault":{"type":"integer"}`: "invalidate", `"override_hold":{"type":"boolean"}`: "import", `"until":{"format":"date-time","type":"string"}`: "hold",
+		`"lifetime":{"type":"string"}`: "apply", `"privileges":{"items":{"type":"string"},"type":"array"}`: "apply",
+	} {
+		if !strings.Contains(schemas[endpoint], field) {
+			t.Errorf("the schema of %s lacks %s: %s", endpoint, field, schemas[endpoint])
+		}
+	}
+}
+
+// TestStatisticsTellOfRefusals: those of the framework do not.
+func TestStatisticsTellOfRefusals(t *testing.T) {
+	d := open(t)
+	d.declared("maps/web")
+	for _, name := range []credential.Name{"maps/web", "maps/none"} {
+		_, err := d.client.Hold(t.Context(), control.Hold{Name: name, Reason: "audit"})
+		if (err != nil) != (name == "maps/none") {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	_, err := d.conn.Request(control.SubjectConsumer+"shop", []byte("{}"), 10*time.Second)
+	must(t, err)
+	reply, err := d.conn.RequestWithContext(t.Context(), "$SRV.STATS.keyturn", nil)
+	must(t, err)
+	var stats micro.Stats
+	must(t, json.Unmarshal(reply.Data, &stats))
+	want := map[string]control.Stats{"hold": {Answered: 2, Refused: 1}, "apply": {Answered: 1}, "consumer-ack": {Answered: 1, Refused: 1}}
+	for _, e := range stats.Endpoints {
+		var got control.Stats
+		must(t, json.Unmarshal(e.Data, &got))
+		if (got.ProcessingTime > 0) != (got.Answered > 0) {
+			t.Errorf("%s: %+v", e.Name, got)
+		}
+		got.ProcessingTime = 0
+		if got != want[e.Name] {
+			t.Errorf("%s: %+v, want %+v", e.Name, got, want[e.Name])
 		}
 	}
 }

@@ -1,61 +1,41 @@
 package control
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go/micro"
 )
 
-// Stats are what NATS micro's statistics say of an endpoint beside the framework's
-// own figures, which know of requests but not of how they ended: a handler returns
-// before its request is carried out.
+// Stats are the field "data" in the statistics of an endpoint. The framework's own
+// errors and times end where a handler has handed the request on, so they say nothing.
 type Stats struct {
-	// Answered is how many were carried out, or had nothing to change.
 	Answered uint64 `json:"answered"`
-	// Refused is how many were refused, by code.
-	Refused map[string]uint64 `json:"refused,omitempty"`
-	// Average is the mean time from the arrival to the answer, in nanoseconds.
-	Average time.Duration `json:"average_time"`
-
-	took time.Duration
+	// Refused are those of them that were answered with an error.
+	Refused uint64 `json:"refused"`
+	// ProcessingTime is that of all of them, from when they were taken up.
+	ProcessingTime time.Duration `json:"processing_time"`
 }
 
-// statistics are those of all endpoints of this process.
-type statistics struct {
-	mu sync.Mutex
-	of map[string]*Stats // endpoint →
+// counter counts what became of the requests to an endpoint.
+type counter struct {
+	answered, refused atomic.Uint64
+	took              atomic.Int64
 }
 
-// note counts one that ended with a code; empty = answered.
-func (s *statistics) note(endpoint, code string, took time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	stats, ok := s.of[endpoint]
+func (c *counter) note(took time.Duration, err error) {
+	c.answered.Add(1)
+	c.took.Add(int64(took))
+	if err != nil {
+		c.refused.Add(1)
+	}
+}
+
+// stats is for the framework, which asks for those of each endpoint.
+func (s *Service) stats(e *micro.Endpoint) any {
+	c, ok := s.counters[e.Name]
 	if !ok {
-		stats = &Stats{Refused: map[string]uint64{}}
-		s.of[endpoint] = stats
+		return nil
 	}
-	if code == "" {
-		stats.Answered++
-	} else {
-		stats.Refused[code]++
-	}
-	stats.took += took
-}
-
-// read returns a copy.
-func (s *statistics) read(endpoint string) Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	stats, ok := s.of[endpoint]
-	if !ok {
-		return Stats{}
-	}
-	out := Stats{Answered: stats.Answered, Refused: map[string]uint64{}}
-	n := out.Answered
-	for code, count := range stats.Refused {
-		out.Refused[code] = count
-		n += count
-	}
-	out.Average = stats.took / time.Duration(n)
-	return out
+	return Stats{c.answered.Load(), c.refused.Load(), time.Duration(c.took.Load())}
 }
