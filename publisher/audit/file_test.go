@@ -75,7 +75,8 @@ func TestAPartialExportVerifies(t *testing.T) {
 	if n, err := Export(t.Context(), Stream{w.record}, time.Time{}, mapKey, &file); n != 6 || err != nil {
 		t.Fatalf("of one credential: %d messages, %v", n, err)
 	}
-	if r := mustVerify(t, NewFile("one", bytes.NewReader(file.Bytes())), Options{}); !r.Intact || r.Events != 6 {
+	root := Options{Roots: []string{w.signer.Public()}}
+	if r := mustVerify(t, NewFile("one", bytes.NewReader(file.Bytes())), root); !r.Intact || r.Events != 6 || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "a part of the record") {
 		t.Errorf("of one credential: %+v", r)
 	}
 	part := strings.SplitAfter(file.String(), "\n")
@@ -89,7 +90,7 @@ func TestAPartialExportVerifies(t *testing.T) {
 	if n, err := Export(t.Context(), Stream{w.record}, stamps[7], "", &file); n != 5 || err != nil {
 		t.Fatalf("since message 8: %d messages, %v", n, err)
 	}
-	if r := mustVerify(t, NewFile("late", bytes.NewReader(file.Bytes())), Options{}); !r.Intact || r.Events != 4 || r.Unchecked != 2 {
+	if r := mustVerify(t, NewFile("late", bytes.NewReader(file.Bytes())), root); !r.Intact || r.Events != 4 || r.Unchecked != 2 || len(r.Warnings) != 2 {
 		t.Errorf("since message 8: %+v", r)
 	}
 	checkpoint, err := w.record.Checkpoint(t.Context())

@@ -221,6 +221,12 @@ func (v *verifier) end() {
 	case len(r.Signers) == 0 && r.Events > 0:
 		r.Warnings = append(r.Warnings, "the record announces no signer that is vouched for: is the pinned root its own?")
 	}
+	if !v.whole {
+		r.Warnings = append(r.Warnings, "by its first line this is an export of a part of the record: what was left out of it does not show")
+	}
+	if r.Unchecked > 0 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d events were not compared with the ones before them, which are not in this part", r.Unchecked))
+	}
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return int(a.Sequence) - int(b.Sequence) }) //nolint:gosec // sequences are far below that
 	if v.Name != "" {
 		r.only(v.Name, publisher.RecordSubject(v.Name))
