@@ -45,8 +45,9 @@ type record struct {
 	before credential.State // after the last event
 	at     time.Time        // of that event
 	alive  []*Key           // those that may be alive
-	// primary is one of them; nil = none yet.
+	// primary is one of them; nil = none yet, or it died as one.
 	primary *Key
+	died    credential.Fingerprint // the last primary that died as one
 	// ruled is since when policy, due time and expiry of the primary are what
 	// they are.
 	ruled time.Time
@@ -192,7 +193,7 @@ func (f *Fold) end(r *record) {
 		if ended := expiredBy(k, f.until); ended {
 			k.Died, k.End = k.Expires, EndExpired
 		}
-		f.drained(r, k, 0)
+		f.drained(r, k, k.Died, 0)
 		f.keep(k)
 	}
 }

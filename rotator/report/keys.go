@@ -61,10 +61,12 @@ func (f *Fold) promoted(r *record, e credential.Entry, fact credential.Promoted)
 	f.age(r, e.Event.At, e.Head.Sequence)
 	old := r.primary
 	r.primary, r.ruled = k, e.Event.At
+	f.drained(r, k, e.Event.At, e.Head.Sequence)
 	k.Again = !k.Promoted.IsZero()
-	k.Promoted, k.Replaced, k.drainEnd = e.Event.At, time.Time{}, time.Time{}
+	k.Promoted, k.Replaced, k.ReplacedBy, k.drainEnd = e.Event.At, time.Time{}, "", time.Time{}
 	k.Events = append(k.Events, e.Head.Sequence)
 	if old == nil {
+		k.Replaces = r.died
 		return
 	}
 	k.Replaces, old.ReplacedBy = old.Fingerprint, k.Fingerprint
@@ -101,7 +103,7 @@ func (f *Fold) leaked(r *record, e credential.Entry, fact credential.Compromised
 		}
 		k.Leaked = e.Event.At
 		k.Events = append(k.Events, e.Head.Sequence)
-		how := "its replacement came first"
+		how := "its replacement was to come first"
 		if fact.Leak.Immediately {
 			how = "it was to die before its replacement was there"
 		}
@@ -123,9 +125,9 @@ func (f *Fold) die(r *record, e credential.Entry, end End, at time.Time, which f
 		k.Events = append(k.Events, e.Head.Sequence)
 		if k == r.primary { // killed in an emergency, before there was another
 			f.age(r, e.Event.At, e.Head.Sequence)
-			r.primary = nil
+			r.primary, r.died = nil, k.Fingerprint
 		}
-		f.drained(r, k, e.Head.Sequence)
+		f.drained(r, k, k.Died, e.Head.Sequence)
 		f.keep(k)
 		return true
 	})
