@@ -1,6 +1,7 @@
 package report_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -39,8 +40,15 @@ func TestAnOldKeyThatTakesOverAgain(t *testing.T) {
 	}, breaches(r)); diff != "" {
 		t.Error(diff)
 	}
+	var page strings.Builder
+	if err := r.Markdown(&page); err != nil || strings.Count(page.String(), " | 2026-03-01T21:14:00Z again | ") != 1 {
+		t.Errorf("%v:\n%s", err, page.String())
+	}
+	if text := report.Sentence(l.entries[8].State, l.entries[9]); text != "key fp-1 is the primary and replaces fp-2, which is 1h13m old and is in wrong hands: it is not drained" {
+		t.Error(text)
+	}
 	if diff := cmp.Diff([]lived{
-		{1, "fp-1", "policy", "there is no key yet", "fp-2", "", "9h59m", "46m", "", []uint64{2, 3, 4, 5, 8, 10}},
+		{1, "fp-1", "policy", "there is no key yet", "fp-2", "", "9h59m", "8h46m", "", []uint64{2, 3, 4, 5, 8, 10}},
 		{2, "fp-2", "policy", "the lead time before expiry has begun", "fp-1", "fp-1", "1h15m", "1h12m", report.EndRevoked, []uint64{6, 7, 8, 9, 10, 12}},
 	}, keys(r)); diff != "" {
 		t.Error(diff)

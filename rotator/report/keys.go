@@ -62,7 +62,9 @@ func (f *Fold) promoted(r *record, e credential.Entry, fact credential.Promoted)
 	old := r.primary
 	r.primary, r.ruled = k, e.Event.At
 	f.drained(r, k, e.Event.At, e.Head.Sequence)
-	k.Again = !k.Promoted.IsZero()
+	if k.Again = !k.Promoted.IsZero(); k.Again {
+		k.served += max(0, k.Replaced.Sub(k.Promoted)) // clocks may be wrong
+	}
 	k.Promoted, k.Replaced, k.ReplacedBy, k.drainEnd = e.Event.At, time.Time{}, "", time.Time{}
 	k.Events = append(k.Events, e.Head.Sequence)
 	if old == nil {
@@ -196,7 +198,7 @@ func (f *Fold) keep(k *Key) {
 		if !k.Replaced.IsZero() {
 			end = k.Replaced
 		}
-		k.Primary = short(max(0, end.Sub(k.Promoted)))
+		k.Primary = short(k.served + max(0, end.Sub(k.Promoted)))
 	}
 	f.report.Keys = append(f.report.Keys, *k)
 }
