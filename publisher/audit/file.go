@@ -30,7 +30,7 @@ func NewFile(name string, file io.ReadSeeker) *File { return &File{name, file} }
 func (f *File) Span(ctx context.Context) (Span, error) {
 	var span Span
 	err := f.read(ctx, func(h header) error {
-		span = Span{First: h.First, Last: h.Last, Whole: h.Name == "" && h.Since.IsZero(), Since: h.Since}
+		span = Span{First: h.First, Last: h.Last, Whole: h.Name == "" && h.Since.IsZero(), Since: h.Since, Exported: h.At}
 		return errEnough
 	}, nil, nil)
 	return span, err
