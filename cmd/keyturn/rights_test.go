@@ -13,7 +13,8 @@ import (
 
 // TestEveryCommandWithTheShippedPermissions: with the NATS configuration in
 // deploy/nats each command of an operator and of an auditor does its work with
-// what its user may, and the daemons keep denials and checkpoints with theirs.
+// what its user may, at Vault the auditor with deploy/vault/auditor.hcl, and the
+// daemons keep denials and checkpoints with theirs.
 func TestEveryCommandWithTheShippedPermissions(t *testing.T) {
 	shipped := natstest.StartShipped(t, "../../deploy/nats")
 	login := func(user string) string { return fmt.Sprintf(", nkey_seed: {value: %q}", shipped.Seeds[user]) }
@@ -34,6 +35,11 @@ func TestEveryCommandWithTheShippedPermissions(t *testing.T) {
 		}
 		as[who] = &town{path: path}
 	}
+	policy, err := os.ReadFile("../../deploy/vault/auditor.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.vault.Policy(t, "auditor", strings.ReplaceAll(string(policy), "/keyturn/", "/"+w.load(t).Vault.Prefix+"/"))
 	folder := t.TempDir()
 	keep := func(name, text string) string {
 		path := filepath.Join(folder, name)
@@ -41,6 +47,15 @@ func TestEveryCommandWithTheShippedPermissions(t *testing.T) {
 			t.Fatal(err)
 		}
 		return path
+	}
+	token := keep("token", w.vault.TokenFor(t, "auditor").Reveal())
+	text, err = os.ReadFile(as["auditor"].path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := strings.Replace(string(text), filepath.Join(filepath.Dir(w.path), "token"), token, 1)
+	if err := os.WriteFile(as["auditor"].path, []byte(own), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	operator := func(args ...string) said { return as["operator"].keyturn(t, "", args...) }
 	auditor := func(args ...string) said { return as["auditor"].keyturn(t, "", args...) }
@@ -54,17 +69,20 @@ func TestEveryCommandWithTheShippedPermissions(t *testing.T) {
 	operator("doctor").has(t, 0, "the daemon knows this key as keeper")
 	as["operator"].keyturn(t, w.keys(t, "shop/tiles").Primary.Secret.Reveal(), "identify").has(t, 0, "shop/tiles")
 	operator("rotate", "shop/nowhere", "--reason", "x").has(t, 1, "no such credential")
+	file := filepath.Join(folder, "broken.json")
+	operator("invalidate", "shop/tiles", "--key", "primary", "--reason", "alone", "--break-glass", "--out", file).has(t, 0, "is DEAD")
+	operator("import", file).has(t, 0, "on record")
 	operator("operator", "list").has(t, 0, "keeper")
 
 	eventually(t, "there is a checkpoint", func() bool {
 		_, data, _, err := d.record.LastCheckpoint(t.Context())
 		return err == nil && data != nil
 	})
-	export := auditor("audit", "export")
-	export.has(t, 0)
 	checkpoint := auditor("audit", "checkpoint")
 	checkpoint.has(t, 0)
-	file := keep("checkpoint.json", checkpoint.out)
+	export := auditor("audit", "export")
+	export.has(t, 0)
+	file = keep("checkpoint.json", checkpoint.out)
 	auditor("audit", "verify", "--checkpoint", file).has(t, 0, "intact")
 	auditor("audit", "verify", "--checkpoint", "vault").has(t, 0, "intact")
 	auditor("audit", "verify", "--since", "1h").has(t, 0, "intact")
