@@ -89,12 +89,17 @@ func (r *record) standing(freeze bool) **Breach {
 	return &r.hold
 }
 
-func (f *Fold) holdBegins(at **Breach, e credential.Entry, h credential.Hold) {
-	text := "by " + h.Actor + ", without an end"
-	if !h.Until.IsZero() {
-		text = "by " + h.Actor + ", to end " + clock(h.Until)
+func (f *Fold) holdBegins(r *record, e credential.Entry, h credential.Hold, freeze bool) {
+	text := "by "
+	if freeze {
+		text = "by the freeze of "
 	}
-	*at = &Breach{
+	if text += h.Actor; h.Until.IsZero() {
+		text += ", without an end"
+	} else {
+		text += ", to end " + clock(h.Until)
+	}
+	*r.standing(freeze) = &Breach{
 		Kind: KindHeld, Credential: e.Name, Since: e.Event.At, Until: h.Until, Actor: h.Actor,
 		Reason: h.Reason, Text: OneLine(text + ": " + orUnsaid(h.Reason)), Events: []uint64{e.Head.Sequence},
 	}

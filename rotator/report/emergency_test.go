@@ -75,3 +75,22 @@ func TestAKeyThatDiesBeforeItsReplacementIsThere(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestAFreezeIsNotTakenForAHold of the credential's own.
+func TestAFreezeIsNotTakenForAHold(t *testing.T) {
+	const h = time.Hour
+	l := newLife(t).first(hours()).until(h).do(credential.PutHold{Actor: "bob", Reason: "incident", Freeze: true})
+	l.until(2 * h).do(credential.Release{Actor: "ann", Freeze: true})
+	if diff := cmp.Diff([]told{
+		{report.KindHeld, h, 2 * h, "1h", "", "by the freeze of bob, without an end: incident; ended by ann", []uint64{6, 7}},
+	}, breaches(l.report(0, 3*h))); diff != "" {
+		t.Error(diff)
+	}
+	var words []string
+	for i, e := range l.entries[5:] {
+		words = append(words, report.Sentence(l.entries[4+i].State, e))
+	}
+	if diff := cmp.Diff([]string{"frozen, with all others, until that is thawed: incident", "thawed: the freeze by bob (incident) stood for 1h"}, words); diff != "" {
+		t.Error(diff)
+	}
+}

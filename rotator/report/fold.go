@@ -108,7 +108,7 @@ func (f *Fold) fold(r *record, e credential.Entry) {
 	case credential.Registered:
 		r.ruled = e.Event.At
 		if fact.Frozen != nil {
-			f.holdBegins(&r.freeze, e, *fact.Frozen)
+			f.holdBegins(r, e, *fact.Frozen, true)
 		}
 	case credential.Recovered:
 		f.recovered(r, e, fact)
@@ -118,7 +118,7 @@ func (f *Fold) fold(r *record, e credential.Entry) {
 		}
 	case credential.Held:
 		f.holdEnds(r.standing(fact.Freeze), e)
-		f.holdBegins(r.standing(fact.Freeze), e, fact.Hold)
+		f.holdBegins(r, e, fact.Hold, fact.Freeze)
 	case credential.Released:
 		f.holdEnds(r.standing(fact.Freeze), e)
 	case credential.Compromised:
