@@ -160,6 +160,9 @@ func TestDigestCoversEverything(t *testing.T) {
 	for name := range msg.Header {
 		changes["changed "+name] = func(m *nats.Msg) { m.Header[name] = []string{m.Header[name][0] + "x"} }
 		changes["dropped "+name] = func(m *nats.Msg) { delete(m.Header, name) }
+		if strings.HasPrefix(name, attributePrefix) {
+			changes["another "+name+" in capitals"] = func(m *nats.Msg) { m.Header[strings.ToUpper(name)] = []string{"x"} }
+		}
 	}
 	for what, change := range changes {
 		changed := &nats.Msg{Subject: msg.Subject, Header: nats.Header{}, Data: msg.Data}

@@ -115,15 +115,10 @@ func ReadDenied(ctx context.Context, js jetstream.JetStream, since time.Time, fn
 	if !since.IsZero() {
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
-	consumer, err := stream.OrderedConsumer(ctx, config)
+	consumer, err := stream.OrderedConsumer(ctx, config) // the server removes it soon; readers need no right to
 	if err != nil {
 		return readFault(op, err)
 	}
-	defer func() { // the server would do so later by itself
-		forgetting, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = stream.DeleteConsumer(forgetting, consumer.CachedInfo().Name)
-	}()
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}

@@ -23,7 +23,13 @@ func digest(subject string, header nats.Header, data []byte) ([sha256.Size]byte,
 	names := make([]string, 0, 16)
 	size := len(digestVersion) + len(subject) + len(data) + 2
 	for name, values := range header {
-		if !strings.HasPrefix(name, attributePrefix) || name == headerSignature {
+		switch {
+		case name == headerSignature:
+			continue
+		case strings.HasPrefix(name, attributePrefix):
+		case strings.HasPrefix(strings.ToLower(name), attributePrefix):
+			return [sha256.Size]byte{}, fmt.Errorf("header %s is not signed, and a reader that does not heed capitals takes it for an attribute", name)
+		default:
 			continue
 		}
 		if len(values) != 1 {

@@ -101,7 +101,8 @@
 // ce-keyturnprev is that hash in lower-case hexadecimal. ce-keyturnsignature is
 // the Ed25519 signature of the 32 bytes of the hash by the key in
 // ce-keyturnsigner, in base64 with the URL alphabet and without padding. The
-// headers that begin with "Nats-" are the server's business and not covered.
+// headers that begin with "Nats-" are the server's business and not covered; one
+// that begins with "ce-" only when capitals are not heeded makes a message unsound.
 //
 // A sound record: on each subject, the first event has ce-keyturnafter 0 and no
 // ce-keyturnprev; each other one names the sequence and the hash of the event

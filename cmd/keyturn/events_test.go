@@ -88,3 +88,53 @@ func describedEvent(t *testing.T, open, closed *schematest.Schema, msg *nats.Msg
 	}
 	return data.State, string(msg.Data)
 }
+
+// TestEventsOfAnEmergencyAreAsDescribed: of holds and the freeze, and of leaked
+// keys that die before and after their replacement is there.
+func TestEventsOfAnEmergencyAreAsDescribed(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	open, closed := schematest.Read(t, "../../deploy/asyncapi.yaml"), schematest.Read(t, "../../deploy/asyncapi.yaml")
+	closed.Close()
+	heard := make(chan *nats.Msg, 4096)
+	if _, err := w.conn.ChanSubscribe("keyturn.events.maps.*", heard); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	d := w.daemon(t)
+	w.settled(t, d.record, "maps/web")
+	for _, args := range [][]string{
+		{"hold", "maps/web", "--reason", "audit"}, {"release", "maps/web"}, {"freeze", "--reason", "incident", "--for", "1h"},
+		{"invalidate", "maps/web", "--key", "primary", "--reason", "first", "--override-hold", "--immediately"}, {"thaw"},
+		{"invalidate", "maps/web", "--key", "primary", "--reason", "second"},
+	} {
+		w.keyturn(t, "", args...).has(t, 0)
+	}
+	if err := w.conn.Flush(); err != nil { // what was appended is here
+		t.Fatal(err)
+	}
+	kinds, fields := map[credential.EventType]int{}, map[string]bool{}
+	for len(heard) > 0 {
+		msg := <-heard
+		state, _ := describedEvent(t, open, closed, msg)
+		kinds[credential.EventType(msg.Header["ce-type"][0])]++
+		fields["frozen"] = fields["frozen"] || state.Frozen != nil
+		fields["killed"] = fields["killed"] || state.Killed != credential.SeatID{}
+		fields["answered"] = fields["answered"] || len(state.Answered) > 0
+		for _, seat := range state.Seats {
+			fields["leak"] = fields["leak"] || seat.Leak != nil
+		}
+	}
+	for _, kind := range []credential.EventType{credential.TypeHeld, credential.TypeReleased, credential.TypeCompromised} {
+		if kinds[kind] != 2 {
+			t.Errorf("%d events %s", kinds[kind], kind)
+		}
+	}
+	for field, seen := range fields {
+		if !seen {
+			t.Errorf("no event has the field %s", field)
+		}
+	}
+}

@@ -25,7 +25,7 @@ import (
 // TestTheArchiveIsTheRecord: the copy on another server catches up, is the same
 // to the byte and the sequence, outlives the origin, and proves itself.
 func TestTheArchiveIsTheRecord(t *testing.T) {
-	s := &site{Shipped: natstest.StartShipped(t, ".", func(o *server.Options) { o.LeafNode.Port = -1 })}
+	s := &site{Shipped: natstest.StartShipped(t, ".")}
 	s.daemon = s.As(t, "KEY_DAEMON", "_INBOX")
 	s.setup(t)
 	_, err := s.daemon.JetStream.CreateConsumer(t.Context(), "KEYTURN", read[jetstream.ConsumerConfig](t, "consumer.json"))

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/publisher/natstest"
 	"github.com/keyturn/keyturn/publisher/recordtest"
 	"github.com/keyturn/keyturn/rotator/credential"
@@ -30,9 +32,9 @@ type subscriber struct {
 	lines chan line
 }
 
-func (s *site) subscribe(t *testing.T, binary, seed string) *subscriber {
+func subscribe(t *testing.T, binary, url string, login ...string) *subscriber {
 	t.Helper()
-	run := &subscriber{exec.Command(binary, "-url", s.ClientURL(), "-seed", seed, "-name", "shop"), make(chan line, 1024)}
+	run := &subscriber{exec.Command(binary, append([]string{"-url", url, "-name", "shop"}, login...)...), make(chan line, 1024)}
 	run.cmd.Stderr = os.Stderr
 	out, err := run.cmd.StdoutPipe()
 	must(t, err)
@@ -50,6 +52,30 @@ func (s *site) subscribe(t *testing.T, binary, seed string) *subscriber {
 	}()
 	t.Cleanup(func() { _ = run.cmd.Process.Kill(); <-read; _ = run.cmd.Wait() })
 	return run
+}
+
+// example builds it.
+func example(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "subscribe")
+	if out, err := exec.Command("go", "build", "-o", binary, "../examples/subscribe").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+// TestTheExampleNeedsNoLogin where the server asks for none, as that of keyturn dev.
+func TestTheExampleNeedsNoLogin(t *testing.T) {
+	server := natstest.Start(t)
+	_, js := natstest.Connect(t, server.ClientURL())
+	must(t, publisher.Setup(t.Context(), js, 1))
+	_, err := js.CreateConsumer(t.Context(), publisher.StreamName, jetstream.ConsumerConfig{Durable: "shop", AckPolicy: jetstream.AckExplicitPolicy})
+	must(t, err)
+	_, err = js.PublishMsg(t.Context(), &nats.Msg{Subject: "keyturn.record.team.a", Header: nats.Header{"ce-id": {"1"}, "ce-type": {"kind"}, "ce-subject": {"team/a"}}})
+	must(t, err)
+	if got, want := subscribe(t, example(t), server.ClientURL()).take(t, 1)[0], (line{1, "1", "kind", "team/a"}); got != want {
+		t.Errorf("%+v", got)
+	}
 }
 
 // take waits for that many events.
@@ -84,10 +110,7 @@ func (s *site) settled(t *testing.T) (last uint64) {
 // other namespaces.
 func TestASubscriberThatWasAwayMissesNothing(t *testing.T) {
 	s := newSite(t)
-	binary, seed := filepath.Join(t.TempDir(), "subscribe"), filepath.Join(t.TempDir(), "shop.nk")
-	if out, err := exec.Command("go", "build", "-o", binary, "../examples/subscribe").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	binary, seed := example(t), filepath.Join(t.TempDir(), "shop.nk")
 	must(t, os.WriteFile(seed, []byte(s.Seeds["KEY_SHOP"]), 0o600))
 	acks, err := s.daemon.SubscribeSync("keyturn.ack.*")
 	must(t, err)
@@ -113,14 +136,14 @@ func TestASubscriberThatWasAwayMissesNothing(t *testing.T) {
 		}
 	}
 	add(1, 3)
-	first := s.subscribe(t, binary, seed)
+	first := subscribe(t, binary, s.ClientURL(), "-seed", seed)
 	got := first.take(t, len(wanted))
 	s.settled(t)
 	must(t, first.cmd.Process.Kill())
 
 	names = names[:2] // 250 of each
 	add(4, 253)
-	second := s.subscribe(t, binary, seed)
+	second := subscribe(t, binary, s.ClientURL(), "-seed", seed)
 	got = append(got, second.take(t, 500)...)
 	s.settled(t)
 	if len(second.lines) > 0 || !slices.Equal(got, wanted) {

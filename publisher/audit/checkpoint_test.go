@@ -75,6 +75,19 @@ func TestACutTailShowsAgainstACheckpoint(t *testing.T) {
 	}
 }
 
+// TestAnExportOlderThanACheckpoint is no proof, and is told in other words.
+func TestAnExportOlderThanACheckpoint(t *testing.T) {
+	w := goodWorld(t)
+	older := exported(t, Stream{w.record})
+	w.append(t, mapKey)
+	_, own := w.kept(t)
+	r := mustVerify(t, older, Options{Checkpoints: []publisher.Checkpoint{own}})
+	wantOnly(t, r, 1)
+	if !strings.Contains(r.Findings[0].String(), "this export ends at 11: it was made before that") {
+		t.Error(r.Findings[0])
+	}
+}
+
 // TestARebuiltStreamShowsAgainstACheckpoint: somebody made all anew, with keys
 // of his own, and it is sound by itself.
 func TestARebuiltStreamShowsAgainstACheckpoint(t *testing.T) {

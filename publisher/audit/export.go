@@ -52,8 +52,7 @@ func Export(ctx context.Context, source Source, since time.Time, name credential
 		return 0, err
 	}
 	buffer := bufio.NewWriterSize(out, 1<<16)
-	encoder := json.NewEncoder(buffer)
-	encoder.SetEscapeHTML(false)
+	encoder := encoderTo(buffer)
 	if err := encoder.Encode(header{Export: exportVersion, At: time.Now().UTC(), First: span.First, Last: span.Last, Since: since.UTC(), Name: name}); err != nil {
 		return 0, fmt.Errorf("write the export: %w", err)
 	}
@@ -92,4 +91,11 @@ func Export(ctx context.Context, source Source, since time.Time, name credential
 		return lines, fmt.Errorf("write the export: %w", err)
 	}
 	return lines, nil
+}
+
+// encoderTo writes lines in the one form that an export has.
+func encoderTo(out io.Writer) *json.Encoder {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	return encoder
 }

@@ -30,7 +30,7 @@ func NewFile(name string, file io.ReadSeeker) *File { return &File{name, file} }
 func (f *File) Span(ctx context.Context) (Span, error) {
 	var span Span
 	err := f.read(ctx, func(h header) error {
-		span = Span{First: h.First, Last: h.Last, Whole: h.Name == "" && h.Since.IsZero(), Since: h.Since}
+		span = Span{First: h.First, Last: h.Last, Whole: h.Name == "" && h.Since.IsZero(), Since: h.Since, Exported: h.At}
 		return errEnough
 	}, nil, nil)
 	return span, err
@@ -197,6 +197,14 @@ func decodeLine(text []byte) (line, error) {
 	}
 	if l.Number == 0 || l.Sequence == 0 || l.Subject == "" {
 		return l, errors.New("not a message: want n, sequence, subject, time, headers and data")
+	}
+	var written bytes.Buffer
+	if err := encoderTo(&written).Encode(l); err != nil {
+		return l, fmt.Errorf("not a message: %w", err)
+	}
+	// a field twice, or in capitals, would be verified here and be read in another way elsewhere
+	if !bytes.Equal(bytes.TrimRight(text, "\r\n"), bytes.TrimRight(written.Bytes(), "\n")) {
+		return l, errors.New("it is not written as an export writes it: the line was changed (try: export it again)")
 	}
 	return l, nil
 }

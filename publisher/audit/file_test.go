@@ -49,6 +49,9 @@ func TestACutExportIsTold(t *testing.T) {
 		"a line is no message": {join(lines[:3], []string{"{}\n"}, lines[4:]), "line 4: not a message"},
 		"a line is no JSON":    {join(lines[:3], []string{"what\n"}, lines[4:]), "line 4: not a message"},
 		"more than it says":    {strings.Replace(text, `"last":11`, `"last":9`, 1), "line 11: message 10 is beyond 9"},
+		"a field twice":        {join(lines[:3], []string{strings.Replace(lines[3], `"subject":`, `"subject":"mine","subject":`, 1)}, lines[4:]), "line 4: it is not written as an export writes it"},
+		"one in capitals too":  {join(lines[:3], []string{strings.Replace(lines[3], `"data":`, `"data":"e30=","DATA":`, 1)}, lines[4:]), "line 4: it is not written"},
+		"one that is unknown":  {join(lines[:3], []string{strings.Replace(lines[3], `"data":`, `"note":"x","data":`, 1)}, lines[4:]), "line 4: it is not written"},
 		"something follows":    {text + "x\n", "line 14: something follows the end"},
 	} {
 		_, err := Verify(t.Context(), NewFile("export.jsonl", strings.NewReader(c.text)), Options{})
@@ -56,8 +59,10 @@ func TestACutExportIsTold(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
-	if r := mustVerify(t, NewFile("whole", strings.NewReader(text)), Options{}); !r.Intact || r.Events != 11 {
-		t.Errorf("the whole one: %+v", r)
+	for name, whole := range map[string]string{"the whole one": text, "with the line ends of Windows": strings.ReplaceAll(text, "\n", "\r\n")} {
+		if r := mustVerify(t, NewFile("whole", strings.NewReader(whole)), Options{}); !r.Intact || r.Events != 11 {
+			t.Errorf("%s: %+v", name, r)
+		}
 	}
 }
 
@@ -70,7 +75,8 @@ func TestAPartialExportVerifies(t *testing.T) {
 	if n, err := Export(t.Context(), Stream{w.record}, time.Time{}, mapKey, &file); n != 6 || err != nil {
 		t.Fatalf("of one credential: %d messages, %v", n, err)
 	}
-	if r := mustVerify(t, NewFile("one", bytes.NewReader(file.Bytes())), Options{}); !r.Intact || r.Events != 6 {
+	root := Options{Roots: []string{w.signer.Public()}}
+	if r := mustVerify(t, NewFile("one", bytes.NewReader(file.Bytes())), root); !r.Intact || r.Events != 6 || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "a part of the record") {
 		t.Errorf("of one credential: %+v", r)
 	}
 	part := strings.SplitAfter(file.String(), "\n")
@@ -84,7 +90,7 @@ func TestAPartialExportVerifies(t *testing.T) {
 	if n, err := Export(t.Context(), Stream{w.record}, stamps[7], "", &file); n != 5 || err != nil {
 		t.Fatalf("since message 8: %d messages, %v", n, err)
 	}
-	if r := mustVerify(t, NewFile("late", bytes.NewReader(file.Bytes())), Options{}); !r.Intact || r.Events != 4 || r.Unchecked != 2 {
+	if r := mustVerify(t, NewFile("late", bytes.NewReader(file.Bytes())), root); !r.Intact || r.Events != 4 || r.Unchecked != 2 || len(r.Warnings) != 2 {
 		t.Errorf("since message 8: %+v", r)
 	}
 	checkpoint, err := w.record.Checkpoint(t.Context())

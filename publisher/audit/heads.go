@@ -130,6 +130,8 @@ func (v *verifier) against(c publisher.Checkpoint, good uint64) []Finding {
 	}
 	seen, ok := v.roots.roots[c.Last]
 	switch {
+	case c.Last > v.last && !v.exported.IsZero() && c.At.After(v.exported):
+		return one("%s covers messages up to %d, and this export ends at %d: it was made before that, or its tail was cut off (try: a checkpoint from before the export, or a new export)", of, c.Last, v.last)
 	case !ok || c.Last > v.last:
 		return one("%s covers messages up to %d, and the record ends at %d: its tail was cut off, or it was built anew", of, c.Last, v.last)
 	case seen.root == c.Root:

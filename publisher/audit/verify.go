@@ -37,6 +37,8 @@ type Span struct {
 	Whole bool
 	// Since is from when on there are messages other than of signers; zero = all.
 	Since time.Time
+	// Exported is when an export was made, as it says; zero = it is none.
+	Exported time.Time
 }
 
 // Options say what is verified.
@@ -63,11 +65,12 @@ type verifier struct {
 	source Source
 	report *Report
 
-	whole   bool // messages are expected without a gap
-	started bool // the first one since Since was seen
-	last    uint64
-	until   uint64         // what was appended since it began is left out
-	gaps    map[uint64]int // sequence that is missing → its finding
+	whole    bool      // messages are expected without a gap
+	started  bool      // the first one since Since was seen
+	exported time.Time // of the source's Span
+	last     uint64
+	until    uint64         // what was appended since it began is left out
+	gaps     map[uint64]int // sequence that is missing → its finding
 
 	heads   map[string]*place // subject → what is last on it
 	missing map[string]int    // hash of an event that was not there → its finding
@@ -93,7 +96,7 @@ func Verify(ctx context.Context, source Source, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.whole, v.last, v.until = span.Whole, span.First-1, span.Last
+	v.whole, v.exported, v.last, v.until = span.Whole, span.Exported, span.First-1, span.Last
 	if v.Since.Before(span.Since) {
 		v.Since = span.Since
 	}
@@ -220,6 +223,12 @@ func (v *verifier) end() {
 		r.Warnings = append(r.Warnings, "no root is pinned: the first signer that is announced, "+r.Signers[0].Public+", was believed")
 	case len(r.Signers) == 0 && r.Events > 0:
 		r.Warnings = append(r.Warnings, "the record announces no signer that is vouched for: is the pinned root its own?")
+	}
+	if !v.whole {
+		r.Warnings = append(r.Warnings, "by its first line this is an export of a part of the record: what was left out of it does not show")
+	}
+	if r.Unchecked > 0 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d events were not compared with the ones before them, which are not in this part", r.Unchecked))
 	}
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return int(a.Sequence) - int(b.Sequence) }) //nolint:gosec // sequences are far below that
 	if v.Name != "" {

@@ -57,6 +57,9 @@ func Configure(t testing.TB, folder, file string, seeds map[string]string) *serv
 		t.Fatalf("%s: %v", file, err)
 	}
 	opts.Host, opts.Port, opts.StoreDir = "127.0.0.1", server.RANDOM_PORT, t.TempDir()
+	if opts.LeafNode.Port != 0 { // several tests run at once
+		opts.LeafNode.Port = server.RANDOM_PORT
+	}
 	opts.NoLog, opts.NoSigs = true, true
 	return opts
 }

@@ -51,21 +51,22 @@ func (f *Fold) age(r *record, at time.Time, by uint64) {
 	})
 }
 
-// drained looks at how long an old key went on living after its promotion ended.
-func (f *Fold) drained(r *record, k *Key, by uint64) {
+// drained looks at how long an old key went on living after its promotion ended,
+// up to its death or until it took over again.
+func (f *Fold) drained(r *record, k *Key, ended time.Time, by uint64) {
 	if k.drainEnd.IsZero() {
 		return
 	}
-	p, died := k.policy, k.Died
-	if died.IsZero() {
-		died = f.until
+	p := k.policy
+	if ended.IsZero() {
+		ended = f.until
 	}
 	limit := k.drainEnd
 	if c := p.Confirm; c != nil && c.Before == credential.BeforeRetire && c.Then == credential.ThenProceed {
 		limit = later(limit, k.Replaced.Add(c.Deadline.Std()))
 	}
 	limit = p.OpenAt(limit, f.calendar).Add(grace(p))
-	if !limit.Before(died) {
+	if !limit.Before(ended) {
 		return
 	}
 	outage := ""
@@ -73,7 +74,7 @@ func (f *Fold) drained(r *record, k *Key, by uint64) {
 		outage = fmt.Sprintf(" and %s in which Vault could not be read", short(k.outage))
 	}
 	f.breach(Breach{
-		Kind: KindDrain, Credential: r.name, Fingerprint: k.Fingerprint, Rotation: k.Rotation, Since: limit, Until: died,
+		Kind: KindDrain, Credential: r.name, Fingerprint: k.Fingerprint, Rotation: k.Rotation, Since: limit, Until: ended,
 		Text: fmt.Sprintf("key %s was replaced by %s at %s and went on living beyond %s, after a drain of %s%s", fingerprint(k.Fingerprint),
 			fingerprint(k.ReplacedBy), clock(k.Replaced), clock(limit), short(p.Drain.Std()), outage),
 		Events: until(k.Events[0], max(by, k.Events[len(k.Events)-1])),
@@ -88,12 +89,17 @@ func (r *record) standing(freeze bool) **Breach {
 	return &r.hold
 }
 
-func (f *Fold) holdBegins(at **Breach, e credential.Entry, h credential.Hold) {
-	text := "by " + h.Actor + ", without an end"
-	if !h.Until.IsZero() {
-		text = "by " + h.Actor + ", to end " + clock(h.Until)
+func (f *Fold) holdBegins(r *record, e credential.Entry, h credential.Hold, freeze bool) {
+	text := "by "
+	if freeze {
+		text = "by the freeze of "
 	}
-	*at = &Breach{
+	if text += h.Actor; h.Until.IsZero() {
+		text += ", without an end"
+	} else {
+		text += ", to end " + clock(h.Until)
+	}
+	*r.standing(freeze) = &Breach{
 		Kind: KindHeld, Credential: e.Name, Since: e.Event.At, Until: h.Until, Actor: h.Actor,
 		Reason: h.Reason, Text: OneLine(text + ": " + orUnsaid(h.Reason)), Events: []uint64{e.Head.Sequence},
 	}

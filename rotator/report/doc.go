@@ -61,8 +61,8 @@
 //	they are waited for before retirement and then passed over
 //	moved to when the policy's window is open next, + grace
 //
-// by the policy in force at that promotion. A hold or a halt does not make the
-// limit later.
+// by the policy in force at that promotion, up to its death or until it took over
+// again. A hold or a halt does not make the limit later.
 //
 // held: a hold stood: from credential.held to the first of its own end,
 // credential.released and the next credential.held.

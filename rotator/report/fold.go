@@ -45,8 +45,9 @@ type record struct {
 	before credential.State // after the last event
 	at     time.Time        // of that event
 	alive  []*Key           // those that may be alive
-	// primary is one of them; nil = none yet.
+	// primary is one of them; nil = none yet, or it died as one.
 	primary *Key
+	died    credential.Fingerprint // the last primary that died as one
 	// ruled is since when policy, due time and expiry of the primary are what
 	// they are.
 	ruled time.Time
@@ -107,7 +108,7 @@ func (f *Fold) fold(r *record, e credential.Entry) {
 	case credential.Registered:
 		r.ruled = e.Event.At
 		if fact.Frozen != nil {
-			f.holdBegins(&r.freeze, e, *fact.Frozen)
+			f.holdBegins(r, e, *fact.Frozen, true)
 		}
 	case credential.Recovered:
 		f.recovered(r, e, fact)
@@ -117,7 +118,7 @@ func (f *Fold) fold(r *record, e credential.Entry) {
 		}
 	case credential.Held:
 		f.holdEnds(r.standing(fact.Freeze), e)
-		f.holdBegins(r.standing(fact.Freeze), e, fact.Hold)
+		f.holdBegins(r, e, fact.Hold, fact.Freeze)
 	case credential.Released:
 		f.holdEnds(r.standing(fact.Freeze), e)
 	case credential.Compromised:
@@ -192,7 +193,7 @@ func (f *Fold) end(r *record) {
 		if ended := expiredBy(k, f.until); ended {
 			k.Died, k.End = k.Expires, EndExpired
 		}
-		f.drained(r, k, 0)
+		f.drained(r, k, k.Died, 0)
 		f.keep(k)
 	}
 }

@@ -61,10 +61,14 @@ func (f *Fold) promoted(r *record, e credential.Entry, fact credential.Promoted)
 	f.age(r, e.Event.At, e.Head.Sequence)
 	old := r.primary
 	r.primary, r.ruled = k, e.Event.At
-	k.Again = !k.Promoted.IsZero()
-	k.Promoted, k.Replaced, k.drainEnd = e.Event.At, time.Time{}, time.Time{}
+	f.drained(r, k, e.Event.At, e.Head.Sequence)
+	if k.Again = !k.Promoted.IsZero(); k.Again {
+		k.served += max(0, k.Replaced.Sub(k.Promoted)) // clocks may be wrong
+	}
+	k.Promoted, k.Replaced, k.ReplacedBy, k.drainEnd = e.Event.At, time.Time{}, "", time.Time{}
 	k.Events = append(k.Events, e.Head.Sequence)
 	if old == nil {
+		k.Replaces = r.died
 		return
 	}
 	k.Replaces, old.ReplacedBy = old.Fingerprint, k.Fingerprint
@@ -101,7 +105,7 @@ func (f *Fold) leaked(r *record, e credential.Entry, fact credential.Compromised
 		}
 		k.Leaked = e.Event.At
 		k.Events = append(k.Events, e.Head.Sequence)
-		how := "its replacement came first"
+		how := "its replacement was to come first"
 		if fact.Leak.Immediately {
 			how = "it was to die before its replacement was there"
 		}
@@ -123,9 +127,9 @@ func (f *Fold) die(r *record, e credential.Entry, end End, at time.Time, which f
 		k.Events = append(k.Events, e.Head.Sequence)
 		if k == r.primary { // killed in an emergency, before there was another
 			f.age(r, e.Event.At, e.Head.Sequence)
-			r.primary = nil
+			r.primary, r.died = nil, k.Fingerprint
 		}
-		f.drained(r, k, e.Head.Sequence)
+		f.drained(r, k, k.Died, e.Head.Sequence)
 		f.keep(k)
 		return true
 	})
@@ -194,7 +198,7 @@ func (f *Fold) keep(k *Key) {
 		if !k.Replaced.IsZero() {
 			end = k.Replaced
 		}
-		k.Primary = short(max(0, end.Sub(k.Promoted)))
+		k.Primary = short(k.served + max(0, end.Sub(k.Promoted)))
 	}
 	f.report.Keys = append(f.report.Keys, *k)
 }

@@ -76,7 +76,11 @@ func (p *page) keys(list []Key) {
 		if !k.Died.IsZero() {
 			died = clock(k.Died) + " " + string(k.End)
 		}
-		p.row(string(k.Credential), strconv.FormatUint(k.Number, 10), fingerprint(k.Fingerprint), k.Actor, k.Why, clock(k.Issued), clock(k.Promoted),
+		promoted := clock(k.Promoted)
+		if k.Again {
+			promoted += " again"
+		}
+		p.row(string(k.Credential), strconv.FormatUint(k.Number, 10), fingerprint(k.Fingerprint), k.Actor, k.Why, clock(k.Issued), promoted,
 			orNone(string(k.Replaces)), replacedWords(k.Replaced, k.ReplacedBy), died, k.Lived, orNone(k.Primary), sequences(k.Events))
 	}
 }

@@ -96,7 +96,8 @@ type Key struct {
 	// End is how it died; empty = it had not.
 	End End `json:"end,omitempty"`
 	// Lived is from Issued (Claimed for one that was never proven) to Died, or
-	// to the end of the period. Primary is from Promoted to Replaced or that.
+	// to the end of the period. Primary is from Promoted to Replaced or that, and
+	// the times before for one that took over again.
 	Lived   string `json:"lived"`
 	Primary string `json:"primary,omitempty"`
 	// Events are the sequences of the events that say so.
@@ -107,6 +108,7 @@ type Key struct {
 	drainEnd time.Time         // zero = it does not drain
 	outage   time.Duration     // of Vault, by which its drain was made longer
 	leak     *Breach           // that it leaked; nil = it did not
+	served   time.Duration     // as the primary, before it took over again
 	asked    bool              // whether its consumers had confirmed was looked at
 }
 
@@ -146,7 +148,7 @@ type Breach struct {
 	// Lasted is from Since to Until or the end of the period; empty for what
 	// has no length.
 	Lasted string `json:"lasted,omitempty"`
-	// Actor and Reason are those of a hold.
+	// Actor and Reason are those of a hold or of a leak.
 	Actor  string `json:"actor,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	// Attempts that failed, by class.

@@ -42,13 +42,9 @@ func words(before credential.State, e credential.Entry) string {
 	case credential.Updated:
 		return updatedWords(before, f)
 	case credential.Held:
-		return heldWords(f.Hold)
+		return heldWords(f)
 	case credential.Released:
-		hold := before.Hold
-		if f.Freeze {
-			hold = before.Frozen
-		}
-		return releasedWords(hold, e.Event.At)
+		return releasedWords(before, f, e.Event.At)
 	case credential.Compromised:
 		return compromisedWords(f)
 	case credential.Started:
@@ -133,19 +129,26 @@ func compromisedWords(f credential.Compromised) string {
 	return text
 }
 
-func heldWords(h credential.Hold) string {
-	end := "until it is released"
-	if !h.Until.IsZero() {
-		end = "until " + clock(h.Until)
+func heldWords(f credential.Held) string {
+	held, end := "held", "it is released"
+	if f.Freeze {
+		held, end = "frozen, with all others,", "that is thawed"
 	}
-	return fmt.Sprintf("held %s: %s", end, orUnsaid(h.Reason))
+	if !f.Hold.Until.IsZero() {
+		end = clock(f.Hold.Until)
+	}
+	return fmt.Sprintf("%s until %s: %s", held, end, orUnsaid(f.Hold.Reason))
 }
 
-func releasedWords(hold *credential.Hold, at time.Time) string {
-	if hold == nil {
-		return "released"
+func releasedWords(before credential.State, f credential.Released, at time.Time) string {
+	released, what, hold := "released", "hold", before.Hold
+	if f.Freeze {
+		released, what, hold = "thawed", "freeze", before.Frozen
 	}
-	return fmt.Sprintf("released: the hold by %s (%s) stood for %s", hold.Actor, orUnsaid(hold.Reason), short(holdEnd(*hold, at).Sub(hold.Since)))
+	if hold == nil {
+		return released
+	}
+	return fmt.Sprintf("%s: the %s by %s (%s) stood for %s", released, what, hold.Actor, orUnsaid(hold.Reason), short(holdEnd(*hold, at).Sub(hold.Since)))
 }
 
 // holdEnd is when a hold ended that an event ends at an instant: its own end may
@@ -171,6 +174,8 @@ func promotedWords(before credential.State, f credential.Promoted, at time.Time)
 		return text + " and dies now"
 	case f.DrainUntil.IsZero():
 		return text
+	case ok && old.Leak != nil:
+		return text + " and is in wrong hands: it is not drained"
 	case ok:
 		return text + " and works until " + clock(f.DrainUntil)
 	}

@@ -3,6 +3,9 @@
 // and confirms each new key.
 //
 //	subscribe -url nats://127.0.0.1:4222 -seed shop.nk -name shop
+//
+// The consumer must be there: see deploy/nats. Without -seed it does not log in,
+// as with the server of keyturn dev.
 package main
 
 import (
@@ -20,7 +23,7 @@ import (
 
 func main() {
 	url := flag.String("url", nats.DefaultURL, "NATS server")
-	seed := flag.String("seed", "", "file with the nkey seed of the service")
+	seed := flag.String("seed", "", "file with the nkey seed of the service; none: no login")
 	name := flag.String("name", "shop", "name of the service, of its consumer and of its inbox")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -32,11 +35,15 @@ func main() {
 }
 
 func follow(ctx context.Context, url, seed, name string) error {
-	login, err := nats.NkeyOptionFromSeed(seed)
-	if err != nil {
-		return err
+	options := []nats.Option{nats.CustomInboxPrefix("_INBOX_" + name), nats.MaxReconnects(-1)}
+	if seed != "" {
+		login, err := nats.NkeyOptionFromSeed(seed)
+		if err != nil {
+			return err
+		}
+		options = append(options, login)
 	}
-	conn, err := nats.Connect(url, login, nats.CustomInboxPrefix("_INBOX_"+name), nats.MaxReconnects(-1))
+	conn, err := nats.Connect(url, options...)
 	if err != nil {
 		return err
 	}
