@@ -95,7 +95,7 @@ func (w *town) acknowledges(t *testing.T, consumer string, s credential.State, w
 
 func (w *town) shows(t *testing.T, name credential.Name, text string) {
 	t.Helper()
-	if output, code := call(t, nil, "show", string(name), "--config", w.path); code != 0 || !strings.Contains(output, text+"\n") {
+	if output, code := call(t, nil, "show", string(name), "--config", w.path); code != 0 || !strings.Contains(output, text+" the new key, for ") {
 		t.Errorf("show %s exits with %d and does not say %q:\n%s", name, code, text, output)
 	}
 }
