@@ -203,7 +203,9 @@ func TestBreakGlassWhileAKeyIsBeingMade(t *testing.T) {
 		name   string
 		policy func(*credential.Policy)
 	}{
-		{"settling", func(p *credential.Policy) { p.Settle = credential.Duration(10 * time.Minute) }},
+		{"settling", func(p *credential.Policy) { // of keys so short that the open claim is over soon
+			p.Lifetime, p.Drain, p.Settle = credential.Duration(5*time.Minute), credential.Duration(time.Minute), credential.Duration(10*time.Second)
+		}},
 		{"waiting for consumers", func(p *credential.Policy) {
 			p.Confirm = &credential.Confirm{Consumers: []string{"app"}, Before: credential.BeforePromote, Deadline: credential.Duration(time.Hour), Then: credential.ThenHalt}
 		}},

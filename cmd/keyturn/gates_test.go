@@ -52,10 +52,10 @@ func TestGatesWaitForTheirConsumers(t *testing.T) {
 	phases := map[credential.Name]credential.Phase{"promote/halt": credential.PhaseReady, "retire/halt": credential.PhaseDrain}
 	for name, phase := range phases {
 		eventually(t, string(name)+" waits", func() bool { s := state(name); return s.Rotation != nil && s.Rotation.Phase == phase })
-		w.shows(t, name, "waits for    shop, batch to confirm the new key, for ")
+		w.shows(t, name, "waits for    shop, batch to confirm")
 		w.acknowledges(t, "shop", state(name), control.ResultAcknowledged)
 		w.acknowledges(t, "shop", state(name), control.ResultAlready)
-		w.shows(t, name, "waits for    batch to confirm the new key, for ")
+		w.shows(t, name, "waits for    batch to confirm")
 	}
 	// by then the deadline of the gates that halt is over, too
 	for _, name := range []credential.Name{"promote/proceed", "retire/proceed"} {
@@ -95,7 +95,7 @@ func (w *town) acknowledges(t *testing.T, consumer string, s credential.State, w
 
 func (w *town) shows(t *testing.T, name credential.Name, text string) {
 	t.Helper()
-	if output, code := call(t, nil, "show", string(name), "--config", w.path); code != 0 || !strings.Contains(output, text) {
+	if output, code := call(t, nil, "show", string(name), "--config", w.path); code != 0 || !strings.Contains(output, text+" the new key, for ") {
 		t.Errorf("show %s exits with %d and does not say %q:\n%s", name, code, text, output)
 	}
 }
