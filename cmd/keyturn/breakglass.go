@@ -196,6 +196,10 @@ func (g *breakGlass) find(_ context.Context) ([]control.BrokenKey, error) {
 	if g.doc.Version == 0 || g.doc.Missing {
 		return nil, fmt.Errorf("%s: Vault does not say where its keys live, so nothing was done (try: %s)", g.name, byHand)
 	}
+	if g.key == credential.KeyPrimary && g.doc.Revision > ahead {
+		return nil, fmt.Errorf("%s: an earlier break-glass gave applications the key that they have now, %s, so it is not the one that leaked then; nothing was done (try: --key %s, if it leaked, too; to go on with the other: %s)",
+			g.name, g.doc.Primary.Fingerprint, g.doc.Primary.Fingerprint, byHand)
+	}
 	var keys []control.BrokenKey
 	var there []string
 	for _, k := range []struct {

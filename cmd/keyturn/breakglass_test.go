@@ -129,6 +129,12 @@ func TestBreakGlassInADrain(t *testing.T) {
 	if file.Operator != w.operator.Public() || file.Installation != "test" || file.Vault == nil || *file.Vault != now.Version || !file.Keys[0].Dead || file.Shown != now.Primary.Fingerprint {
 		t.Errorf("the file says %+v", file)
 	}
+	// the same again is not about the key that applications have since
+	again := &outage{town: w, file: o.file + "2"}
+	again.breakGlass(t, "maps/web", "--key", "primary").has(t, 1, "an earlier break-glass", "nothing was done", "--key "+string(now.Primary.Fingerprint))
+	if !w.works(now.Primary) {
+		t.Fatal("run again, it killed the key that applications have now")
+	}
 	// the daemon comes back first; at the end of the drain it would revoke the key
 	// that applications have now, sees what it did not do, and waits
 	d = o.over(t)

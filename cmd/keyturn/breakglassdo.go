@@ -110,11 +110,26 @@ func (g *breakGlass) end(identity control.Identity, file *glassFile, failed bool
 	}
 	switch {
 	case failed:
-		return fmt.Errorf("%s: not all was done; see above (try: the same command again)", g.name)
+		return fmt.Errorf("%s: not all was done; see above (try: %s)", g.name, g.again())
 	case err != nil:
 		return fmt.Errorf("%s: the file for keyturn import was not written", g.name)
 	}
 	return nil
+}
+
+// again is what to do about what failed. Once applications have another key, the
+// same command would be about that one.
+func (g *breakGlass) again() string {
+	if g.done.Shown == "" {
+		return "the same command again"
+	}
+	var seats []string
+	for _, k := range g.done.Keys {
+		if !k.Dead {
+			seats = append(seats, fmt.Sprintf("--issuer %s --item %s --slot %d --fingerprint %s", g.issuer, k.Seat.Item, k.Seat.Slot, k.Fingerprint))
+		}
+	}
+	return "again with " + strings.Join(seats, ", and with ") + " instead of --key"
 }
 
 // glassFile is the file of a break-glass: made before anything is done, so that

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,35 @@ func TestBreakGlassWithRightsOfItsOwn(t *testing.T) {
 	// without a key of the operator it still dies; the file says that it is not signed
 	w.change(t, "operator: {seed: {file: keeper.nk}}", "operator: {}")
 	o.file += "2"
-	o.breakGlass(t, "maps/web", "--key", "primary").has(t, 0, "will not be signed", "is DEAD", "no working key")
+	o.breakGlass(t, "maps/web", "--key", string(before.Secondary.Fingerprint)).has(t, 0, "will not be signed", "is DEAD", "no working key")
 	w.keyturn(t, "", "import", o.file).has(t, 1, "it is not signed")
+}
+
+// TestBreakGlassGoesOnWithTheKeyThatLives: the issuer refuses to kill the leaked
+// key after applications were given the other one. What is to be tried then is
+// about the leaked key, not about the one that they have now.
+func TestBreakGlassGoesOnWithTheKeyThatLives(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	d := w.daemon(t)
+	w.settled(t, d.record, "maps/web")
+	w.rotated(t, d, "maps/web")
+	before := w.keys(t, "maps/web")
+	o := w.strike(t, d)
+	refuses := emulator.Faults{Rules: []emulator.Rule{{Kind: emulator.FaultError, Path: "/oauth2/revokeToken", Code: 403}}}
+	if err := w.portal.SetFaults(refuses); err != nil {
+		t.Fatal(err)
+	}
+	seat := before.Primary.Seat
+	byHand := []string{"--issuer", "portal", "--item", seat.Item, "--slot", fmt.Sprint(seat.Slot), "--fingerprint", string(before.Primary.Fingerprint)}
+	o.breakGlass(t, "maps/web", "--key", "primary").has(t, 1, "NOT confirmed dead", "is now the primary in Vault", "try: again with "+strings.Join(byHand, " ")+" instead of --key")
+	if err := w.portal.SetFaults(emulator.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	o.file += "2"
+	o.breakGlass(t, "maps/web", "--key", "primary").has(t, 1, "an earlier break-glass", "nothing was done")
+	o.breakGlass(t, "maps/web", byHand...).has(t, 0, "is DEAD")
+	if w.works(before.Primary) || !w.works(before.Secondary) {
+		t.Error("the leaked key works, or the one that applications have does not")
+	}
 }

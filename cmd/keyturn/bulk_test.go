@@ -28,9 +28,9 @@ func (c completeness) counts() string {
 	return fmt.Sprintf("%d done, %d already, %d failed, %d not found", c.Done, c.Already, c.Failed, c.NotFound)
 }
 
-// TestBulkInvalidation: by label, by a list of names and fingerprints, in a dry
+// TestLesson03ABulkInvalidationAccountsForEveryKey: by label, by a list of names and fingerprints, in a dry
 // run, with some that are held, dead or nobody's; run again it goes on.
-func TestBulkInvalidation(t *testing.T) {
+func TestLesson03ABulkInvalidationAccountsForEveryKey(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, "", "")
 	d := w.daemon(t)
@@ -96,6 +96,11 @@ func TestBulkInvalidation(t *testing.T) {
 		if strings.Contains(bad.out+bad.err, "AAPT") {
 			t.Error("a key of the list is repeated")
 		}
+	}
+	all := []string{"invalidate", "--namespace", "apps", "--key", "all", "--reason", "all", "--immediately", "--override-hold"}
+	w.keyturn(t, "", all...).has(t, 0, "WARNING: applications have no working key of 3 credentials", "3 done")
+	if again := w.keyturn(t, "", all...); strings.Contains(again.err, "WARNING") {
+		t.Error("run again, it warns of what it does not do")
 	}
 	w.keyturn(t, "", "invalidate", "--issuer", "other", "--key", "all", "--reason", "x").has(t, 1, "nothing is selected")
 }

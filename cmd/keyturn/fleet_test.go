@@ -169,7 +169,7 @@ func (w *town) checkHolder(t *testing.T, name credential.Name, claim credential.
 		t.Errorf("list says %+v, want %+v", found.Claims, claim)
 	}
 	table, code := call(t, nil, "list", "--config", w.path)
-	if want := claim.Daemon + " " + string(claim.Op) + " since "; code != 0 || !strings.Contains(table, "HELD BY") || !strings.Contains(table, want) {
+	if want := claim.Daemon + " " + string(claim.Op) + " since "; code != 0 || !strings.Contains(table, "CLAIMED BY") || !strings.Contains(table, want) {
 		t.Errorf("list: exit %d, want %q in:\n%s", code, want, table)
 	}
 }

@@ -62,6 +62,9 @@ Exit code 0: it is ours. 1: it is none of ours. With --invalidate, those of inva
 // maxKey bounds what is read of a key, in bytes.
 const maxKey = 64 << 10
 
+// around is what no key begins or ends with, and what one is often copied with.
+const around = " \t\"'`"
+
 // readKey reads a key as it was copied: a byte order mark before it and one line
 // break behind it are no part of it. What is left is hashed as it is.
 func readKey(in io.Reader) (credential.Secret, error) {
@@ -77,6 +80,8 @@ func readKey(in io.Reader) (credential.Secret, error) {
 	switch {
 	case len(data) == 0:
 		return credential.Secret{}, errors.New("standard input: there is no key (try: keyturn identify < FILE)")
+	case bytes.ContainsAny(data[:1], around) || bytes.ContainsAny(data[len(data)-1:], around):
+		return credential.Secret{}, errors.New("standard input: a space or a quotation mark stands around it, and would make another key of it: give it with nothing around it")
 	case bytes.ContainsAny(data, "\r\n"):
 		return credential.Secret{}, errors.New("standard input: more than one line: give one key at a time, as it is and with nothing around it")
 	}

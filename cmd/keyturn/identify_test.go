@@ -89,7 +89,9 @@ func TestIdentify(t *testing.T) {
 	}
 	w.keyturn(t, text, "identify", "-o", "json").has(t, 0, `"living": true`, `"name": "maps/web"`)
 	w.keyturn(t, text+"x", "identify").has(t, 1, "none of this installation's")
-	w.keyturn(t, " "+text, "identify").has(t, 1, "none of this installation's", "nothing around it")
+	for _, in := range []string{" " + text, text + " \n", text + "\t", `"` + text + `"`, "'" + text} { // which is ours
+		w.keyturn(t, in, "identify").has(t, 2, "nothing around it")
+	}
 	calls := len(w.calls(began))
 	wrong := w.keyturn(t, "", "identify", text)
 	wrong.has(t, 2, "never from an argument", "shell's history")

@@ -172,7 +172,7 @@ func (r *invalidating) single(ctx context.Context, name credential.Name) error {
 		return err
 	}
 	r.before = before.found
-	if primary, ok := state.Primary(); ok && r.immediately && means(primary, r.key) && len(r.asks(t)) > 0 {
+	if r.bares(t) {
 		_, _ = fmt.Fprintf(r.warn, "keyturn: WARNING: applications have no working key of %s until its replacement is promoted\n", name)
 	}
 	watching, stop := context.WithCancel(ctx)
@@ -338,6 +338,16 @@ func (f *follower) err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.failed
+}
+
+// bares reports whether applications are without a key for a while.
+func (r *invalidating) bares(t target) bool {
+	key := r.key
+	if t.key != "" {
+		key = string(t.key)
+	}
+	primary, ok := t.state.Primary()
+	return ok && r.immediately && means(primary, key) && len(r.asks(t)) > 0
 }
 
 // asks are the keys to ask for: what the command says, or where that was asked for

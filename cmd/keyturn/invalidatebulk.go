@@ -48,9 +48,15 @@ func (r *invalidating) bulk(ctx context.Context, list []item) error {
 	if r.before, err = r.reader.emergencies(ctx, record, entries, r.reason); err != nil {
 		return err
 	}
-	states := make([]credential.State, 0, len(chosen.targets))
+	states, bare := make([]credential.State, 0, len(chosen.targets)), 0
 	for _, t := range chosen.targets {
 		states = append(states, t.state)
+		if r.bares(t) {
+			bare++
+		}
+	}
+	if bare > 0 {
+		_, _ = fmt.Fprintf(r.warn, "keyturn: WARNING: applications have no working key of %d credentials until each replacement is promoted\n", bare)
 	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()

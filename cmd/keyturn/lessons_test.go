@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -85,4 +87,33 @@ func gauge(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	}
 	t.Fatalf("no %s", name)
 	return 0
+}
+
+// TestLesson02AfterAnEmergencyEverySubscriberIsTold to fetch the key again: of the
+// leak before anything is done about it, and of the key that is to be used then.
+func TestLesson02AfterAnEmergencyEverySubscriberIsTold(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	d := w.daemon(t)
+	w.settled(t, d.record, "maps/web")
+	events := make(chan *nats.Msg, 64)
+	if _, err := w.conn.ChanSubscribe("keyturn.events.maps.web", events); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	w.keyturn(t, "", "invalidate", "maps/web", "--key", "primary", "--reason", "in a repository").has(t, 0)
+	var told []string
+	for len(told) == 0 || told[len(told)-1] != string(credential.TypeInvalidated) {
+		select {
+		case msg := <-events:
+			told = append(told, msg.Header.Get("ce-type"))
+		case <-time.After(20 * time.Second):
+			t.Fatalf("told of %v only", told)
+		}
+	}
+	if told[0] != string(credential.TypeCompromised) || !slices.Contains(told, string(credential.TypePromoted)) {
+		t.Errorf("told of %v", told)
+	}
 }

@@ -195,7 +195,7 @@ func (l *lister) list(cmd *cobra.Command, o *options) error {
 		return err
 	}
 	now := wallClock()
-	header := []string{"NAME", "ISSUER", "STATE", "GEN", "FINGERPRINT", "EXPIRES", "NEXT ROTATION", "HELD BY"}
+	header := []string{"NAME", "ISSUER", "STATE", "GEN", "FINGERPRINT", "EXPIRES", "NEXT ROTATION", "CLAIMED BY"}
 	why := l.stuck || l.emergency
 	if why {
 		header = append(header, "WHY")

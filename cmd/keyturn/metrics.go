@@ -33,6 +33,7 @@ type metrics struct {
 	up        *prometheus.GaugeVec
 	daemons   prometheus.Gauge
 	claims    *holdings
+	alarms    *alarms
 	expiry    *expiries
 }
 
@@ -40,6 +41,7 @@ type metrics struct {
 func (m *metrics) note(name credential.Name, s credential.State) {
 	m.expiry.note(name, s)
 	m.claims.note(name, s)
+	m.alarms.note(name, s)
 }
 
 // expiries knows the expiry of each primary key, for the soonest of each issuer.
@@ -90,7 +92,7 @@ func (e *expiries) note(name credential.Name, s credential.State) {
 func newMetrics(scheduler *schedule.Scheduler) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(), expiry: &expiries{keys: map[credential.Name]expiring{}},
-		claims: &holdings{claims: map[credential.Name]held{}},
+		claims: &holdings{claims: map[credential.Name]held{}}, alarms: &alarms{now: map[credential.Name]string{}},
 	}
 	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 	m.rotations = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -136,7 +138,7 @@ func newMetrics(scheduler *schedule.Scheduler) *metrics {
 		Name: "keyturn_daemons", Help: "Daemons of this installation that live, this one included.",
 	})
 	m.daemons.Set(1)
-	m.registry.MustRegister(m.claimed, m.denied, m.differs, m.reloads, m.up, m.daemons, m.claims, lanesCollector{scheduler},
+	m.registry.MustRegister(m.claimed, m.denied, m.differs, m.reloads, m.up, m.daemons, m.claims, m.alarms, lanesCollector{scheduler},
 		m.rotations, m.steps, m.calls, m.failures, m.events, m.conflicts, m.skew, m.manager, m.expiry,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{

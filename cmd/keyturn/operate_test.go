@@ -109,7 +109,9 @@ func TestInvalidateAPrimary(t *testing.T) {
 	w.keyturn(t, "", "invalidate", "maps/wbe", "--key", "primary", "--reason", "x").has(t, 1, "maps/wbe: no such credential; did you mean maps/web?", "keyturn list")
 	wrong := w.keyturn(t, "", "invalidate", "maps/web", "--key", now.Secret.Reveal(), "--reason", "x")
 	wrong.has(t, 2, "never the key itself", "keyturn identify")
-	if strings.Contains(wrong.err, now.Secret.Reveal()) {
+	instead := w.keyturn(t, "", "invalidate", now.Secret.Reveal(), "--key", "primary", "--reason", "x")
+	instead.has(t, 2, "not a credential name")
+	if strings.Contains(wrong.err+instead.err, now.Secret.Reveal()) {
 		t.Error("the key is repeated")
 	}
 	for _, args := range [][]string{

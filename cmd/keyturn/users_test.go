@@ -26,10 +26,15 @@ func TestCommandsWithTheShippedPermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(filepath.Dir(w.path), "operator.yaml")
-	if err := os.WriteFile(path, []byte(strings.Replace(string(text), login("KEY_DAEMON"), login("KEY_OPERATOR")+", inbox_prefix: _INBOX_operator", 1)), 0o600); err != nil {
-		t.Fatal(err)
+	configOf := func(who string) string {
+		path := filepath.Join(filepath.Dir(w.path), who+".yaml")
+		text := strings.Replace(string(text), login("KEY_DAEMON"), login("KEY_"+strings.ToUpper(who))+", inbox_prefix: _INBOX_"+who, 1)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
+	path := configOf("operator")
 	d := w.daemon(t)
 	heard := make(chan *nats.Msg, 256)
 	if _, err := shop.ChanSubscribe("keyturn.events.shop.*", heard); err != nil {
@@ -74,6 +79,29 @@ func TestCommandsWithTheShippedPermissions(t *testing.T) {
 		state, _, err := d.record.Load(t.Context(), "shop/maps")
 		return err == nil && state.Generation == 2
 	})
+	as := func(path string, code int, want string, args ...string) {
+		t.Helper()
+		output, got := call(t, nil, append(args, "--config", path)...)
+		if got != code || !strings.Contains(output, want) {
+			t.Errorf("keyturn %s with %s: exit %d, want %d and %q: %s", strings.Join(args, " "), filepath.Base(path), got, code, want, output)
+		}
+	}
+	as(path, 0, "shop/maps held", "hold", "shop/maps", "--reason", "audit")
+	as(path, 0, "shop/maps released", "release", "shop/maps")
+	as(path, 0, "new credentials: frozen", "freeze", "--reason", "incident")
+	as(path, 0, "1 done", "thaw")
+	as(path, 3, "no attempt has failed", "retry", "shop/maps")
+	as(path, 0, "is dead", "invalidate", "shop/maps", "--key", "primary", "--reason", "one")
+	as(path, 0, "1 done", "invalidate", "--namespace", "shop", "--key", "primary", "--reason", "several")
+	as(path, 0, "1 already", "invalidate", "--namespace", "shop", "--key", "primary", "--reason", "several")
+	as(path, 0, "", "list", "--emergency")
+	as(path, 0, "the daemon knows this key", "doctor")
+	auditor := configOf("auditor")
+	as(auditor, 3, "", "denied")
+	as(auditor, 0, "", "audit", "verify")
+	as(auditor, 0, "LEAKED", "history", "shop/maps")
+	as(auditor, 0, "shop/maps", "audit", "export", "--format", "jsonl")
+	as(auditor, 1, "", "hold", "shop/maps", "--reason", "no") // whatever key signs it
 	for who, user := range map[string]*natstest.User{"operator": operator, "service": shop} {
 		if refused := user.Refusals(); len(refused) > 0 {
 			t.Errorf("the %s was refused %v", who, refused)

@@ -19,12 +19,15 @@ const SubjectConsumer = "keyturn.ack."
 
 const maxAck = 4 << 10
 
+// consumerAck is the name of the endpoint behind it.
+const consumerAck = "consumer-ack"
+
 var fingerprintForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
 // takeAcks adds the endpoint for acknowledgements. The name of the consumer is
 // the last token of the subject.
 func (s *Service) takeAcks(ctx context.Context, service micro.Service) error {
-	handler := s.serve(ctx, "ack", func(ctx context.Context, request micro.Request) (any, error) {
+	handler := s.serve(ctx, "ack", s.counters[consumerAck], func(ctx context.Context, request micro.Request) (any, error) {
 		consumer := strings.TrimPrefix(request.Subject(), SubjectConsumer)
 		ack, err := decodeAck(request.Data())
 		if err != nil {
@@ -37,7 +40,7 @@ func (s *Service) takeAcks(ctx context.Context, service micro.Service) error {
 		}
 		return answer, err
 	})
-	err := service.AddEndpoint("consumer-ack", handler, micro.WithEndpointSubject(SubjectConsumer+"*"),
+	err := service.AddEndpoint(consumerAck, handler, micro.WithEndpointSubject(SubjectConsumer+"*"),
 		micro.WithEndpointMetadata(map[string]string{"schema": schemaOf(Acknowledge{})}))
 	if err != nil {
 		return fmt.Errorf("control endpoint ack: %w", err)

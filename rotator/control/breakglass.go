@@ -127,7 +127,7 @@ func OpenBreakGlass(data []byte) (Opened, error) {
 	}
 	text, err := file.bytes()
 	if err != nil {
-		return Opened{}, fmt.Errorf("it is not the file of a break-glass: %w", err)
+		return Opened{}, fmt.Errorf("%w: it is not the file of a break-glass: %v", errBad, err) //nolint:errorlint // only its words matter
 	}
 	var opened Opened
 	if err := strictly(file.Statement, &opened.BreakGlass); err != nil {

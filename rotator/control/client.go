@@ -120,10 +120,12 @@ func ask[T any](ctx context.Context, c *Client, subject string, arguments any) (
 		message.Header.Set(HeaderOperator, c.identity.public)
 		message.Header.Set(HeaderSignature, signature)
 	}
-	reply, err := c.send(ctx, message)
+	reply, heard, err := c.send(ctx, message)
 	switch {
-	case errors.Is(err, nats.ErrNoResponders):
+	case errors.Is(err, nats.ErrNoResponders) && !heard:
 		return answer, ErrNoDaemon
+	case err != nil && heard:
+		return answer, fmt.Errorf("the daemon does not answer: %w; it may have done it all the same (try: keyturn history, which tells; keyturn doctor)", err)
 	case err != nil:
 		return answer, fmt.Errorf("ask the daemon: %w (try: keyturn doctor)", err)
 	}
@@ -143,19 +145,23 @@ const (
 	resend = 3 * time.Second
 )
 
-// send sends a message until it is answered, at most three times.
-func (c *Client) send(ctx context.Context, message *nats.Msg) (*nats.Msg, error) {
+// send sends a message until it is answered, at most three times. A daemon may
+// have heard it though no answer came.
+func (c *Client) send(ctx context.Context, message *nats.Msg) (reply *nats.Msg, heard bool, err error) {
 	for left := sends - 1; left > 0; left-- {
 		patience := resend
 		if deadline, ok := ctx.Deadline(); ok {
 			patience = min(patience, time.Until(deadline)/time.Duration(left+1))
 		}
 		waiting, cancel := context.WithTimeout(ctx, patience)
-		reply, err := c.conn.RequestMsgWithContext(waiting, message)
+		reply, err = c.conn.RequestMsgWithContext(waiting, message)
 		cancel()
-		if ctx.Err() != nil || (!errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout)) {
-			return reply, err
+		silent := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+		heard = heard || silent
+		if ctx.Err() != nil || !silent {
+			return reply, heard, err
 		}
 	}
-	return c.conn.RequestMsgWithContext(ctx, message)
+	reply, err = c.conn.RequestMsgWithContext(ctx, message)
+	return reply, heard, err
 }

@@ -130,12 +130,60 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 	must(t, err)
 	var info micro.Info
 	must(t, json.Unmarshal(reply.Data, &info))
-	if info.Version != "1.2.3" || len(info.Endpoints) != 12 {
+	if info.Version != "1.2.3" || len(info.Endpoints) != 13 {
 		t.Fatalf("info %+v", info)
 	}
+	schemas := map[string]string{}
 	for _, endpoint := range info.Endpoints {
+		schemas[endpoint.Name] = endpoint.Metadata["schema"]
 		if !json.Valid([]byte(endpoint.Metadata["schema"])) {
 			t.Errorf("endpoint %s has no schema", endpoint.Name)
+		}
+		for what, want := range map[string]string{
+			"rotate": `"accept_vault":{"type":"integer"}`, "hold": `"required":["name","reason"]`, "invalidate": `"immediately":{"type":"boolean"}`,
+			"apply": `"lifetime":{"type":"string"}`, "freeze": `"until":{"format":"date-time","type":"string"}`,
+		} {
+			if what == endpoint.Name && !strings.Contains(endpoint.Metadata["schema"], want) {
+				t.Errorf("the schema of %s lacks %s: %s", what, want, endpoint.Metadata["schema"])
+			}
+		}
+	}
+	for field, endpoint := range map[string]string{
+		`"accept_vault":{"type":"integer"}`: "invalidate", `"override_hold":{"type":"boolean"}`: "import", `"until":{"format":"date-time","type":"string"}`: "hold",
+		`"lifetime":{"type":"string"}`: "apply", `"privileges":{"items":{"type":"string"},"type":"array"}`: "apply",
+	} {
+		if !strings.Contains(schemas[endpoint], field) {
+			t.Errorf("the schema of %s lacks %s: %s", endpoint, field, schemas[endpoint])
+		}
+	}
+}
+
+// TestStatisticsTellOfRefusals: those of the framework do not.
+func TestStatisticsTellOfRefusals(t *testing.T) {
+	d := open(t)
+	d.declared("maps/web")
+	for _, name := range []credential.Name{"maps/web", "maps/none"} {
+		_, err := d.client.Hold(t.Context(), control.Hold{Name: name, Reason: "audit"})
+		if (err != nil) != (name == "maps/none") {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	_, err := d.conn.Request(control.SubjectConsumer+"shop", []byte("{}"), 10*time.Second)
+	must(t, err)
+	reply, err := d.conn.RequestWithContext(t.Context(), "$SRV.STATS.keyturn", nil)
+	must(t, err)
+	var stats micro.Stats
+	must(t, json.Unmarshal(reply.Data, &stats))
+	want := map[string]control.Stats{"hold": {Answered: 2, Refused: 1}, "apply": {Answered: 1}, "consumer-ack": {Answered: 1, Refused: 1}}
+	for _, e := range stats.Endpoints {
+		var got control.Stats
+		must(t, json.Unmarshal(e.Data, &got))
+		if (got.ProcessingTime > 0) != (got.Answered > 0) {
+			t.Errorf("%s: %+v", e.Name, got)
+		}
+		got.ProcessingTime = 0
+		if got != want[e.Name] {
+			t.Errorf("%s: %+v, want %+v", e.Name, got, want[e.Name])
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/logkey"
 )
 
@@ -128,7 +129,8 @@ func clean(text string) string {
 	}, text)
 }
 
-// nameIn is the credential that arguments name, for the note of a denial.
+// nameIn is the credential that arguments name, for the note of a denial; empty if
+// that is no name: it may be a key.
 func nameIn(arguments []byte) string {
 	var named struct {
 		Name string `json:"name"`
@@ -136,5 +138,9 @@ func nameIn(arguments []byte) string {
 	if json.Unmarshal(arguments, &named) != nil {
 		return ""
 	}
-	return clean(named.Name)
+	name, err := credential.ParseName(named.Name)
+	if err != nil {
+		return ""
+	}
+	return string(name)
 }

@@ -1,6 +1,6 @@
 // Package control takes operators' requests over NATS and turns them into
 // commands. It is a NATS micro service named "keyturn", so `nats micro` finds
-// it, with the number of requests and the shape of each.
+// it, with the number of requests and the shape of each; Stats are its statistics.
 //
 // Any daemon answers: the record's compare-and-set decides, not the daemon. A
 // handler appends and answers at once; the work follows, and whoever asked
@@ -33,7 +33,8 @@
 //
 //	viewer     limits, and dry runs of anything
 //	rotator    rotate, retry, hold
-//	responder  release, invalidate; with a grant in all namespaces freeze, thaw
+//	responder  release, invalidate, import; with a grant in all namespaces freeze,
+//	           thaw, and what those do to one credential
 //	admin      apply, and all else
 //	consumer   ack, and nothing else: a service says under its own name that it
 //	           uses a key
@@ -64,8 +65,9 @@
 // rights, and another subject of the sender's choice could be the record, or an
 // order to the server. A request that wants that is denied without an answer; one
 // without a reply subject is carried out. The answers to $SRV.> are those of the
-// framework, which does not look: let no one but daemons and administrators of NATS
-// publish there.
+// framework, which does not look: in the account of the record let no one but daemons
+// and administrators of NATS publish there. Operators ask from another account, as in
+// deploy/nats, where the server carries the answers.
 //
 // A denied request (403) is told to Config.Keep with who claims to have sent it,
 // what it is about and why not, never with what it holds. No more than a few a

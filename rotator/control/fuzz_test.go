@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		check[Acknowledge](t, data)
 		check[Freeze](t, data)
 		check[Thaw](t, data)
+		check[Import](t, data)
 		check[Nothing](t, data)
 	})
 }
@@ -155,4 +157,51 @@ func check[T any, P arguments[T]](t *testing.T, data []byte) {
 	if second, err := json.Marshal(again); err != nil || string(second) != string(text) {
 		t.Fatalf("%s became %s, %v", text, second, err)
 	}
+}
+
+// FuzzOpenBreakGlass: a file that is opened is one that its operator signed as it
+// stands; all else is refused as bad.
+func FuzzOpenBreakGlass(f *testing.F) {
+	pair, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, make([]byte, 32))
+	if err != nil {
+		f.Fatal(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	signer := Identity{Installation: "test", pair: pair, public: public}
+	done := BreakGlass{ID: "1", Name: "a/b", Reason: "x", Keys: []BrokenKey{{Seat: credential.SeatID{Item: "i", Slot: 1}, Dead: true}}}
+	file, err := signer.Seal(done)
+	if err != nil {
+		f.Fatal(err)
+	}
+	unsigned, err := Identity{Installation: "test"}.Seal(done)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, text := range []string{string(file), string(unsigned), strings.Replace(string(file), "a/b", "a/c", 1), string(file[:len(file)/2]), string(file) + "{}", "null", "{}", "[]", "", "\x00"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		opened, err := OpenBreakGlass(data)
+		if err != nil {
+			if !errors.Is(err, errBad) {
+				t.Fatalf("it is not refused as bad: %v", err)
+			}
+			return
+		}
+		var file signed
+		if json.Unmarshal(data, &file) != nil || len(opened.Keys) == 0 || opened.Operator != file.Operator || opened.Request == "" {
+			t.Fatalf("opened: %+v", opened)
+		}
+		raw, err := base64.RawURLEncoding.DecodeString(file.Signature)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := file.bytes()
+		if by, keyErr := nkeys.FromPublicKey(file.Operator); err != nil || keyErr != nil || by.Verify(text, raw) != nil {
+			t.Fatalf("nobody signed %s", data)
+		}
+	})
 }

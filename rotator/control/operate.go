@@ -16,8 +16,7 @@ type endpoint struct {
 	handle                func(context.Context, caller, []byte) (any, error)
 }
 
-// endpoints is the table of who may do what. A dry run of anything needs a
-// viewer only.
+// endpoints is the table of who may do what; needs has the exceptions.
 func (s *Service) endpoints() []endpoint {
 	return []endpoint{
 		on("whoami", SubjectWhoami, roleAny, ofNothing, s.whoami),
@@ -48,15 +47,32 @@ func on[T any, P arguments[T]](name, subject string, least Role, what scope, han
 		if about != nil {
 			credential = *about
 		}
-		needed := least
-		if apply, ok := any(request).(Apply); ok && apply.DryRun {
-			needed = RoleViewer
-		}
-		if err := by.who.may(needed, what, credential); err != nil {
+		needed, scope := needs(request, least, what)
+		if err := by.who.may(needed, scope, credential); err != nil {
 			return nil, by.deny(ReasonRole, "%s: %v", name, err)
 		}
 		return handle(ctx, by, request)
 	}}
+}
+
+// needs is the role that a request needs where that of its endpoint is not it. A
+// part of a freeze, or of a thaw, is the same to whoever may not have the whole.
+func needs(request any, least Role, what scope) (Role, scope) {
+	switch r := request.(type) {
+	case Apply:
+		if r.DryRun {
+			return RoleViewer, what
+		}
+	case Hold:
+		if r.Freeze {
+			return RoleResponder, ofInstallation
+		}
+	case Release:
+		if r.Freeze {
+			return RoleResponder, ofInstallation
+		}
+	}
+	return least, what
 }
 
 func (s *Service) whoami(_ context.Context, by caller, _ Nothing) (any, error) { return by.who, nil }
@@ -104,8 +120,12 @@ func (s *Service) hold(ctx context.Context, by caller, request Hold) (any, error
 	}
 	answer, after, err := s.command(ctx, by, request.Name, ResultHeld, credential.PutHold{
 		Actor: by.operator, Reason: request.Reason, Until: request.Until, Freeze: request.Freeze,
+		NoShorter: by.who.may(RoleResponder, ofCredential, request.Name) != nil, // who may not release
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, credential.ErrHeld):
+		return nil, fmt.Errorf("%w; to end it sooner needs the role responder, like a release", err)
+	case err != nil:
 		return nil, err
 	}
 	for _, claim := range after.TooLate() {

@@ -204,11 +204,21 @@ func TestTheClientGivesUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	_, err = control.NewClient(s.conn, admin.Identity).Limits(ctx)
-	if err == nil || !strings.Contains(err.Error(), "keyturn doctor") {
+	if err == nil || !strings.Contains(err.Error(), "keyturn doctor") || !strings.Contains(err.Error(), "may have done it all the same") {
 		t.Errorf("got %v", err)
 	}
 	if n, _, err := deaf.Pending(); err != nil || n != 3 {
 		t.Errorf("%d sent, %v; want 3", n, err)
+	}
+	must(t, deaf.Unsubscribe())
+	dying, err := s.conn.SubscribeSync(control.SubjectThaw)
+	must(t, err)
+	must(t, dying.AutoUnsubscribe(1)) // it hears, and is gone when it is asked again
+	ctx, cancel = context.WithTimeout(t.Context(), 600*time.Millisecond)
+	defer cancel()
+	_, err = control.NewClient(s.conn, admin.Identity).Thaw(ctx, control.Thaw{})
+	if err == nil || errors.Is(err, control.ErrNoDaemon) || !strings.Contains(err.Error(), "may have done it all the same") {
+		t.Errorf("a daemon that ended in the middle: %v", err)
 	}
 }
 

@@ -29,7 +29,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"rotate", named, []control.Role{rotator, responder, admin}, false},
 		{"retry", named, []control.Role{rotator, responder, admin}, false},
 		{"hold", named, []control.Role{rotator, responder, admin}, false},
+		{"hold", `{"name":"%s/none","freeze":true}`, []control.Role{responder, admin}, true},
 		{"release", named, []control.Role{responder, admin}, false},
+		{"release", `{"name":"%s/none","freeze":true}`, []control.Role{responder, admin}, true},
 		{"invalidate", named, []control.Role{responder, admin}, false},
 		{"import", named, []control.Role{responder, admin}, false},
 		{"freeze", `{"reason":""}`, []control.Role{responder, admin}, true},
@@ -97,6 +99,39 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 }
 
+// TestAHoldIsNoRelease: whoever may not release may prolong a hold, and not put a
+// short one in its place.
+func TestAHoldIsNoRelease(t *testing.T) {
+	s, ann := newSite(t)
+	d := s.open(t, ann)
+	d.declared("maps/web")
+	bob := newPerson(t)
+	s.keys[bob.Public()] = operator("bob", control.RoleRotator, "maps")
+	rotator := control.NewClient(s.conn, bob.Identity)
+	soon, late := time.Now().Add(time.Minute), time.Now().Add(time.Hour)
+	for _, step := range []struct {
+		client *control.Client
+		until  time.Time
+		want   time.Time // until when it is held then; zero = without end
+		fails  bool
+	}{
+		{rotator, soon, soon, false},
+		{rotator, late, late, false},
+		{rotator, soon, late, true},
+		{rotator, time.Time{}, time.Time{}, false},
+		{rotator, late, time.Time{}, true},
+		{d.client, late, late, false}, // who may release may shorten
+	} {
+		_, err := step.client.Hold(t.Context(), control.Hold{Name: "maps/web", Reason: "audit", Until: step.until})
+		if (err != nil) != step.fails || (err != nil && !strings.Contains(err.Error(), "a hold stands for longer than that: by bob: audit; to end it sooner needs the role responder")) {
+			t.Errorf("until %v: %v; want it refused: %v", step.until, err, step.fails)
+		}
+		if hold := d.state("maps/web").Hold; hold == nil || !hold.Until.Equal(step.want) {
+			t.Errorf("it is held as %+v, want until %v", hold, step.want)
+		}
+	}
+}
+
 // TestADeniedRoleIsKept with the operator's name, which the signature proves.
 func TestADeniedRoleIsKept(t *testing.T) {
 	s, ann := newSite(t)
@@ -116,7 +151,5 @@ func TestADeniedRoleIsKept(t *testing.T) {
 	if self, err := client.Whoami(t.Context()); err != nil || fmt.Sprint(self) != "{bob [{rotator [maps]}]}" {
 		t.Errorf("bob is %+v, %v", self, err)
 	}
-	if counts := d.counts(); fmt.Sprint(counts) != "map[role true:1]" {
-		t.Errorf("counted %v", counts)
-	}
+	natstest.Eventually(t, "it is counted", func() bool { return fmt.Sprint(d.counts()) == "map[role true:1]" })
 }

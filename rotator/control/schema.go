@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -20,7 +21,10 @@ func schemaOfType(t reflect.Type) map[string]any {
 	if t == reflect.TypeFor[time.Time]() {
 		return map[string]any{"type": "string", "format": "date-time"}
 	}
-	switch t.Kind() { //nolint:exhaustive // the rest are numbers and the like
+	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
+		return map[string]any{"type": "string"}
+	}
+	switch t.Kind() { //nolint:exhaustive // no request holds any other
 	case reflect.Pointer:
 		return schemaOfType(t.Elem())
 	case reflect.Slice:
@@ -29,15 +33,21 @@ func schemaOfType(t reflect.Type) map[string]any {
 		return map[string]any{"type": "object", "additionalProperties": schemaOfType(t.Elem())}
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return map[string]any{"type": "integer"}
 	case reflect.Struct:
-		properties := map[string]any{}
+		properties, required := map[string]any{}, []string{}
 		for i := range t.NumField() {
-			field, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-			if field != "" && field != "-" {
-				properties[field] = schemaOfType(t.Field(i).Type)
+			field, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			if field == "" || field == "-" {
+				continue
+			}
+			properties[field] = schemaOfType(t.Field(i).Type)
+			if options == "" {
+				required = append(required, field)
 			}
 		}
-		return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+		return map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
 	}
 	return map[string]any{"type": "string"}
 }

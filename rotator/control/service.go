@@ -56,7 +56,9 @@ type Service struct {
 	config  Config
 	denials *denials
 	slots   chan struct{} // bounds the requests under way
-	work    sync.WaitGroup
+	// counters by the name of the endpoint
+	counters map[string]*counter
+	work     sync.WaitGroup
 }
 
 const maxInFlight = 64
@@ -66,7 +68,11 @@ func New(c Config) *Service {
 	if c.Timeout == 0 {
 		c.Timeout = 10 * time.Second
 	}
-	return &Service{config: c, denials: newDenials(&c), slots: make(chan struct{}, maxInFlight)}
+	s := &Service{config: c, denials: newDenials(&c), slots: make(chan struct{}, maxInFlight), counters: map[string]*counter{consumerAck: {}}}
+	for _, e := range s.endpoints() {
+		s.counters[e.name] = &counter{}
+	}
+	return s
 }
 
 // Run serves until ctx ends; then it takes no more requests and answers those
@@ -74,7 +80,7 @@ func New(c Config) *Service {
 func (s *Service) Run(ctx context.Context) error {
 	service, err := micro.AddService(s.config.Conn, micro.Config{
 		Name: ServiceName, Version: s.config.Version,
-		Description: "key rotation: declare credentials, ask for rotations",
+		Description: "key rotation: declare credentials, ask for rotations, invalidate leaked keys", StatsHandler: s.stats,
 	})
 	if err != nil {
 		return fmt.Errorf("control service: %w", err)
@@ -133,7 +139,7 @@ const inboxes = "_"
 
 // handler takes a request out of its envelope.
 func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
-	return s.serve(ctx, e.name, func(ctx context.Context, request micro.Request) (any, error) {
+	return s.serve(ctx, e.name, s.counters[e.name], func(ctx context.Context, request micro.Request) (any, error) {
 		by, arguments, err := s.open(e.name, request.Subject(), request.Headers(), request.Data())
 		if err != nil {
 			return nil, err
@@ -144,7 +150,7 @@ func (s *Service) handler(ctx context.Context, e endpoint) micro.Handler {
 
 // serve runs each request in a goroutine of its own: the framework runs the
 // handlers of an endpoint one after the other.
-func (s *Service) serve(ctx context.Context, name string, handle func(context.Context, micro.Request) (any, error)) micro.Handler {
+func (s *Service) serve(ctx context.Context, name string, count *counter, handle func(context.Context, micro.Request) (any, error)) micro.Handler {
 	return micro.HandlerFunc(func(request micro.Request) {
 		if reply := request.Reply(); reply != "" && !strings.HasPrefix(reply, inboxes) {
 			s.denials.note(Denial{
@@ -162,7 +168,9 @@ func (s *Service) serve(ctx context.Context, name string, handle func(context.Co
 			}()
 			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 			defer cancel()
+			began := time.Now()
 			answer, err := s.safely(name, func() (any, error) { return handle(ctx, request) })
+			count.note(time.Since(began), err)
 			var no *denied
 			if errors.As(err, &no) {
 				s.denials.note(no.Denial)

@@ -39,11 +39,13 @@ type RequestRotation struct {
 type Retry struct{ Actor string }
 
 // PutHold freezes destructive steps; a zero Until has no end. Freeze is the hold
-// that stands on all credentials, beside one of their own.
+// that stands on all credentials, beside one of their own. NoShorter refuses one
+// that ends before the one that it would take the place of.
 type PutHold struct {
 	Actor, Reason string
 	Until         time.Time
 	Freeze        bool
+	NoShorter     bool
 }
 
 // Release ends a hold, or the freeze.

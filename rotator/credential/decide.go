@@ -265,7 +265,7 @@ func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 	if candidate.Role == RoleDraining { // it was replaced because its time had come
 		promoted.Due = s.Spec.Policy.DueAt(s.Name, s.Generation, candidate.Proven, candidate.Expires, v.Calendar).UTC()
 	}
-	if len(s.Seats) > 1 {
+	if slices.ContainsFunc(s.Seats, func(old Seat) bool { return old.SeatID != candidate.SeatID && old.Leak == nil }) {
 		promoted.DrainUntil = drainFrom(v).Add(s.Spec.Policy.Drain.Std()).UTC()
 	}
 	return promoted, nil

@@ -222,6 +222,20 @@ func TestAFreezeIsAHoldOfItsOwn(t *testing.T) {
 	}
 }
 
+// TestNobodyIsToldOfADrainThatALeakedKeyDoesNotGet.
+func TestNobodyIsToldOfADrainThatALeakedKeyDoesNotGet(t *testing.T) {
+	for what, c := range map[string]struct {
+		life   *life
+		drains bool
+	}{"the leaked one": {proven().must(leak("fp-1")), false}, "any other": {proven(), true}} {
+		c.life.promote()
+		f, _ := c.life.events[len(c.life.events)-1].Fact.(credential.Promoted)
+		if f.DrainUntil.IsZero() == c.drains {
+			t.Errorf("%s is said to work until %s", what, f.DrainUntil)
+		}
+	}
+}
+
 func TestRetrySkipsTheWait(t *testing.T) {
 	l := making().must(credential.StepFailed{Step: credential.StepIssue, Class: credential.ClassPermanent, Answered: true, Wait: day})
 	if step := l.next(); step.Reason != credential.ReasonBackoff {

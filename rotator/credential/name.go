@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -13,10 +14,16 @@ type Name string
 
 var namePart = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 
+// maxTold is how much of what is no name is told: keys are longer.
+const maxTold = 40
+
 // ParseName checks and returns a name.
 func ParseName(s string) (Name, error) {
 	namespace, base, ok := strings.Cut(s, "/")
 	if !ok || !namePart.MatchString(namespace) || !namePart.MatchString(base) {
+		if len(s) > maxTold {
+			return "", errors.New("that is not a credential name, and not repeated, since it may be a key: want namespace/name, each of a-z, 0-9 and -, 1 to 63 characters")
+		}
 		return "", fmt.Errorf("%q is not a credential name: want namespace/name, each of a-z, 0-9 and -, 1 to 63 characters", s)
 	}
 	return Name(s), nil

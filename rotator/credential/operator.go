@@ -13,6 +13,8 @@ const Freshness = 5 * time.Minute
 const (
 	keepAnswers = 3 * Freshness
 	maxAnswers  = 100
+	// room for emergencies, which no flood of other requests may keep out
+	maxEmergencies = 20
 )
 
 // Answered is a request that led to an event.
@@ -38,12 +40,16 @@ func (s State) Answer(request string) (Answered, bool) {
 // its id.
 func (s State) refuseRepeat(c Asked, v View) error {
 	before, ok := s.Answer(c.ID)
+	most := maxAnswers
+	if _, emergency := c.Command.(Compromise); emergency {
+		most += maxEmergencies
+	}
 	switch {
 	case ok && before.Digest == c.Digest:
 		return ErrRepeated
 	case ok:
 		return fmt.Errorf("%w: another request had the id %s", ErrStale, c.ID)
-	case len(s.Answered) >= maxAnswers && v.Now.Sub(s.Answered[0].At) < keepAnswers:
+	case len(s.Answered) >= most && v.Now.Sub(s.Answered[0].At) < keepAnswers:
 		return fmt.Errorf("%w: %d requests of late; wait some minutes", ErrStale, len(s.Answered))
 	}
 	return nil
@@ -52,7 +58,7 @@ func (s State) refuseRepeat(c Asked, v View) error {
 // answer remembers the request of an event, and forgets old ones.
 func (s *State) answer(e Event) {
 	s.Answered = slices.DeleteFunc(s.Answered, func(a Answered) bool { return e.At.Sub(a.At) >= keepAnswers })
-	if e.Digest != "" && len(s.Answered) < maxAnswers {
+	if e.Digest != "" && len(s.Answered) < maxAnswers+maxEmergencies {
 		s.Answered = append(s.Answered, Answered{e.Request, e.Digest, e.Fact.Type(), e.At, s.Revision})
 	}
 }
@@ -120,6 +126,9 @@ func retryNow(s State) (Fact, error) {
 func putHold(s State, c PutHold, v View) (Fact, error) {
 	if !c.Until.IsZero() && !c.Until.After(v.Now) {
 		return nil, fmt.Errorf("%w: the hold would end at %s, which is over", ErrAbsurd, c.Until.UTC().Format(time.RFC3339))
+	}
+	if before := s.Hold; c.NoShorter && !c.Freeze && before.stands(v.Now) && !c.Until.IsZero() && (before.Until.IsZero() || c.Until.Before(before.Until)) {
+		return nil, fmt.Errorf("%w for longer than that: by %s: %s", ErrHeld, before.Actor, before.Reason)
 	}
 	hold := Hold{Actor: c.Actor, Reason: c.Reason, Since: v.Now.UTC(), Until: c.Until.UTC()}
 	if before := s.Frozen; c.Freeze && before.stands(v.Now) && before.Until.Equal(hold.Until) && before.Reason == c.Reason {

@@ -2,6 +2,7 @@ package credential_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -162,5 +163,27 @@ func TestAnExactBoundaryOfAClaimThatIsNotOver(t *testing.T) {
 		if err := fresh.do(credential.ClaimMint{}); !errors.Is(err, credential.ErrClaimed) {
 			t.Errorf("seen for the first time, %v old: %v, want ErrClaimed", c.age, err)
 		}
+	}
+}
+
+// TestAFloodOfRequestsKeepsNoEmergencyOut, and what comes through is known when it
+// is sent again.
+func TestAFloodOfRequestsKeepsNoEmergencyOut(t *testing.T) {
+	l := withFirstKey()
+	many := 0
+	for l.do(asked(fmt.Sprint("r", many), "d")) == nil {
+		if many++; many > 1000 {
+			t.Fatal("there is no bound")
+		}
+	}
+	leak := credential.Asked{Command: credential.Compromise{Key: credential.KeyPrimary, Request: "leak"}, ID: "leak", Digest: "d"}
+	if err := l.do(leak); err != nil {
+		t.Fatalf("after %d requests: %v", many, err)
+	}
+	if err := l.do(leak); !errors.Is(err, credential.ErrRepeated) {
+		t.Errorf("sent again: %v, want ErrRepeated", err)
+	}
+	if err := l.do(asked("late", "d")); !errors.Is(err, credential.ErrStale) {
+		t.Errorf("another request: %v, want ErrStale", err)
 	}
 }

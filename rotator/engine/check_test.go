@@ -68,6 +68,8 @@ type app struct {
 	done   chan struct{}
 	reads  int
 	faults []string
+	// excused is true where an operator put up with applications having no key.
+	excused bool
 }
 
 // watch starts an application. It counts from the first key that it gets.
@@ -121,6 +123,9 @@ func (a *app) check(t testing.TB) {
 		t.Errorf("%s: the application never got a key", a.name)
 	}
 	a.stop()
+	if a.excused {
+		return
+	}
 	for i, fault := range a.faults {
 		if i == 5 {
 			t.Errorf("%s: and %d refusals more", a.name, len(a.faults)-i)

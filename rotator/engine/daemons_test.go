@@ -98,7 +98,7 @@ func TestAPausedDaemonWakes(t *testing.T) {
 		defer cancel()
 		name := credential.Name(fmt.Sprintf("%s/%d-%v", s.route.name, s.index, s.early))
 		w.prepare(ctx, t, s.route, name)
-		app := w.watch(t, name, drain, 10*time.Millisecond)
+		app := s.route.watch(t, w, name)
 		reached, release := make(chan struct{}), make(chan struct{})
 		wake := sync.OnceFunc(func() { close(release) })
 		defer wake()

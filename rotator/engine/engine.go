@@ -271,6 +271,9 @@ func (e *Engine) stands(w *work, command credential.Command, held bool, before c
 		now, _ := w.state.Primary()
 		about := c.Finding.Seat == before.SeatID && now.SeatID == before.SeatID && now.Mint == before.Mint
 		return about || (held && w.claim != nil)
+	case credential.KeyInvalidated: // of a primary that has a successor now: Vault may show it still
+		now, _ := w.state.Primary()
+		return c.Seat != before.SeatID || now.SeatID == before.SeatID
 	case credential.StepFailed:
 		return held && w.claim != nil
 	}

@@ -27,6 +27,17 @@ func safe(r engine.Result) bool {
 	return ok && !r.State.Emergency()
 }
 
+// living is a credential whose key lives a day and would drain for an hour.
+func (w *world) living(ctx context.Context, t testing.TB, name credential.Name, change ...func(*arcgis.Config)) (*engine.Engine, credential.Key) {
+	t.Helper()
+	w.register(t, name, w.policy(t, 24*time.Hour, 4*time.Hour, time.Hour))
+	e := w.engine(t, w.ports(t, change...), engine.Hooks{})
+	must(t, drive(ctx, e, name, ended(1)))
+	stored, err := w.store.Read(ctx, name)
+	must(t, err)
+	return e, stored.Primary
+}
+
 // after lists the types of events since the last key.compromised, itself included.
 func (w *world) after(t testing.TB, name credential.Name) []credential.EventType {
 	t.Helper()
@@ -59,19 +70,15 @@ func TestALeakedPrimaryIsReplacedAndThenDies(t *testing.T) {
 	const name = credential.Name("leak/primary")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	w.register(t, name, w.policy(t, 24*time.Hour, 4*time.Hour, time.Hour))
-	e := w.engine(t, w.ports(t), engine.Hooks{})
-	must(t, drive(ctx, e, name, ended(1)))
-	old, err := w.store.Read(ctx, name)
-	must(t, err)
+	e, old := w.living(ctx, t, name)
 	app := w.watch(t, name, 0, time.Millisecond)
 	<-app.first
 
-	w.command(t, name, compromise(string(old.Primary.Fingerprint)))
+	w.command(t, name, compromise(string(old.Fingerprint)))
 	must(t, drive(ctx, e, name, safe))
 	expect(t, w.after(t, name), credential.TypeCompromised, credential.TypeStarted, credential.TypeIssued,
 		credential.TypePromoted, credential.TypeRetiring, credential.TypeInvalidated)
-	if w.portal.KeyWorks(old.Primary.Secret.Reveal(), "") {
+	if w.portal.KeyWorks(old.Secret.Reveal(), "") {
 		t.Error("the leaked key still works")
 	}
 	w.checkEnd(t, name, 2)
@@ -85,16 +92,12 @@ func TestAKeyDiesImmediatelyThoughVaultIsSealed(t *testing.T) {
 	const name = credential.Name("leak/sealed")
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	w.register(t, name, w.policy(t, 24*time.Hour, 4*time.Hour, time.Hour))
-	e := w.engine(t, w.ports(t), engine.Hooks{})
-	must(t, drive(ctx, e, name, ended(1)))
-	old, err := w.store.Read(ctx, name)
-	must(t, err)
+	e, old := w.living(ctx, t, name)
 
 	w.vault.Seal(t)
 	w.command(t, name, compromise(credential.KeyPrimary, immediately))
 	must(t, drive(ctx, e, name, func(r engine.Result) bool { return r.State.Failure != nil }))
-	if w.portal.KeyWorks(old.Primary.Secret.Reveal(), "") {
+	if w.portal.KeyWorks(old.Secret.Reveal(), "") {
 		t.Error("the leaked key still works")
 	}
 	state, err := e.Look(ctx, name)
@@ -118,9 +121,7 @@ func TestALeakIsDealtWithAsSoonAsThePortalAnswers(t *testing.T) {
 	const name = credential.Name("leak/silent")
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	w.register(t, name, w.policy(t, 24*time.Hour, 4*time.Hour, time.Hour))
-	e := w.engine(t, w.ports(t, func(c *arcgis.Config) { c.Timeout = 200 * time.Millisecond }), engine.Hooks{})
-	must(t, drive(ctx, e, name, ended(1)))
+	e, _ := w.living(ctx, t, name, func(c *arcgis.Config) { c.Timeout = 200 * time.Millisecond })
 	must(t, w.portal.SetFaults(emulator.Faults{Rules: []emulator.Rule{{Kind: emulator.FaultError, Path: "/sharing/rest"}}}))
 
 	w.command(t, name, compromise(credential.KeyPrimary))
@@ -143,23 +144,18 @@ func TestAnEmergencyDoesNotWaitForAKeyThatSettles(t *testing.T) {
 	const name = credential.Name("leak/settling")
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	policy := w.policy(t, 24*time.Hour, 4*time.Hour, time.Hour)
-	w.register(t, name, policy)
-	e := w.engine(t, w.ports(t), engine.Hooks{})
-	must(t, drive(ctx, e, name, ended(1)))
-	slow := specOf(string(name), policy)
+	e, old := w.living(ctx, t, name)
+	slow := specOf(string(name), w.policy(t, 24*time.Hour, 4*time.Hour, time.Hour))
 	slow.Policy.Settle = credential.Duration(15 * time.Minute)
 	w.command(t, name, credential.Register{Actor: "test", Spec: slow})
 	w.rotate(t, name)
 	must(t, drive(ctx, e, name, func(r engine.Result) bool { return r.Next.Why == "the new key is settling" }))
-	old, err := w.store.Read(ctx, name)
-	must(t, err)
 
 	w.command(t, name, compromise(credential.KeyPrimary, immediately))
 	must(t, drive(ctx, e, name, safe))
 	expect(t, w.after(t, name), credential.TypeCompromised, credential.TypeRetiring, credential.TypeInvalidated,
 		credential.TypeIssued, credential.TypePromoted)
-	if w.portal.KeyWorks(old.Primary.Secret.Reveal(), "") {
+	if w.portal.KeyWorks(old.Secret.Reveal(), "") {
 		t.Error("the leaked key still works")
 	}
 	w.checkEnd(t, name, 2)
@@ -175,23 +171,19 @@ func TestTheKeyBeforeTakesOverAgain(t *testing.T) {
 			name := credential.Name("leak/" + what)
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			w.register(t, name, w.policy(t, 24*time.Hour, 4*time.Hour, time.Hour))
-			e := w.engine(t, w.ports(t), engine.Hooks{})
-			must(t, drive(ctx, e, name, ended(1)))
-			old, err := w.store.Read(ctx, name)
-			must(t, err)
+			e, old := w.living(ctx, t, name)
 			w.rotate(t, name)
 			must(t, drive(ctx, e, name, func(r engine.Result) bool { return r.State.Generation == 2 }))
 			leaked, err := w.store.Read(ctx, name)
 			must(t, err)
 			if dead {
-				must(t, w.issuer(t).Revoke(ctx, old.Primary.Seat))
+				must(t, w.issuer(t).Revoke(ctx, old.Seat))
 			}
 			w.command(t, name, compromise(credential.KeyPrimary))
 			must(t, drive(ctx, e, name, safe))
 			now, err := w.store.Read(ctx, name)
 			must(t, err)
-			if again := now.Primary.Secret == old.Primary.Secret; again == dead || w.portal.KeyWorks(leaked.Primary.Secret.Reveal(), "") {
+			if again := now.Primary.Secret == old.Secret; again == dead || w.portal.KeyWorks(leaked.Primary.Secret.Reveal(), "") {
 				t.Errorf("the old key took over: %v; the leaked one works: %v", again, w.portal.KeyWorks(leaked.Primary.Secret.Reveal(), ""))
 			}
 			w.checkEnd(t, name, 3)

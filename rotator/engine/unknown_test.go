@@ -37,7 +37,7 @@ func TestALostAnswerAtEveryCall(t *testing.T) {
 		defer cancel()
 		name := credential.Name(fmt.Sprintf("%s/%d-%d-%d", l.route.name, l.index, l.mode, l.times))
 		w.prepare(ctx, t, l.route, name)
-		app := w.watch(t, name, drain, 10*time.Millisecond)
+		app := l.route.watch(t, w, name)
 		lost := false
 		deaf := w.tap(t, func(c call) mode {
 			if c.what == l.call.what && c.n >= l.call.n && c.n < l.call.n+l.times {
