@@ -44,7 +44,7 @@ func TestAnOldKeyThatTakesOverAgain(t *testing.T) {
 	if err := r.Markdown(&page); err != nil || strings.Count(page.String(), " | 2026-03-01T21:14:00Z again | ") != 1 {
 		t.Errorf("%v:\n%s", err, page.String())
 	}
-	if text := report.Sentence(l.entries[8].State, l.entries[9]); text != "key fp-1 is the primary and replaces fp-2, which is 1h13m old and is in wrong hands: it is not drained" {
+	if text := report.Sentence(l.entries[8].State, l.entries[9]); text != "key fp-1 is the primary and replaces fp-2, which is 1h13m old and dies now" {
 		t.Error(text)
 	}
 	if diff := cmp.Diff([]lived{

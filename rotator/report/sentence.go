@@ -174,8 +174,6 @@ func promotedWords(before credential.State, f credential.Promoted, at time.Time)
 		return text + " and dies now"
 	case f.DrainUntil.IsZero():
 		return text
-	case ok && old.Leak != nil:
-		return text + " and is in wrong hands: it is not drained"
 	case ok:
 		return text + " and works until " + clock(f.DrainUntil)
 	}
