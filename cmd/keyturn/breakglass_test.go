@@ -277,6 +277,7 @@ func TestBreakGlassByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.keyturn(t, "", "import", o.file).has(t, 3, "is on no seat of the record any more")
+	w.keyturn(t, "", "history", "maps/web").has(t, 0, "LEAKED", "killed outside of keyturn at") // who and why all the same
 	if !w.works(now) {
 		t.Error("the key made since was hit")
 	}
@@ -349,7 +350,7 @@ func TestImportRefuses(t *testing.T) {
 		"a stranger's":       {sealed(stranger, same), "which is no operator's"},
 		"of elsewhere":       {sealed(elsewhere, same), `is of installation "elsewhere"`},
 		"of tomorrow":        {sealed(w.operator, func(g *control.BreakGlass) { g.At = g.At.Add(24 * time.Hour) }), "yet to come"},
-		"of nobody":          {sealed(w.operator, func(g *control.BreakGlass) { g.Name = "no/body" }), "already"},
+		"of nobody":          {sealed(w.operator, func(g *control.BreakGlass) { g.Name = "no/body" }), "no such credential"},
 		"without a key":      {sealed(w.operator, func(g *control.BreakGlass) { g.Keys = nil }), "names no key"},
 		"without a reason":   {sealed(w.operator, func(g *control.BreakGlass) { g.Reason = "" }), "no reason"},
 		"cut":                {good[:len(good)/2], "not the file of a break-glass"},

@@ -37,20 +37,39 @@ func (s *Service) apply(ctx context.Context, by caller, request Apply) (any, err
 	}
 	register := credential.Register{Spec: spec, Actor: by.operator}
 	if answer.Result == ResultRegistered {
-		frozen, err := s.config.Freezer.Frozen(ctx)
-		if err != nil {
+		if register.Frozen, err = s.frozen(ctx); err != nil {
 			return nil, err
-		}
-		if (credential.State{Frozen: frozen}).Held(s.config.Now()) { // else it has ended
-			register.Frozen = frozen
 		}
 	}
 	done, _, err := s.command(ctx, by, request.Name, answer.Result, register)
+	if err == nil && done.Result == ResultRegistered && register.Frozen == nil {
+		err = s.freezeLate(ctx, request.Name)
+	}
 	if done.Result == ResultUnchanged {
 		answer.Detail = ""
 	}
 	answer.Result, answer.Request, answer.Revision = done.Result, done.Request, done.Revision
 	return answer, err
+}
+
+// frozen is the freeze that stands; nil = none.
+func (s *Service) frozen(ctx context.Context) (*credential.Hold, error) {
+	frozen, err := s.config.Freezer.Frozen(ctx)
+	if err != nil || !(credential.State{Frozen: frozen}).Held(s.config.Now()) {
+		return nil, err
+	}
+	return frozen, nil
+}
+
+// freezeLate freezes a credential that was registered while a freeze began: whoever
+// asked for it may have listed the credentials before.
+func (s *Service) freezeLate(ctx context.Context, name credential.Name) error {
+	frozen, err := s.frozen(ctx)
+	if err != nil || frozen == nil {
+		return err
+	}
+	_, err = s.config.Commander.Command(ctx, name, credential.PutHold{Actor: frozen.Actor, Reason: frozen.Reason, Until: frozen.Until, Freeze: true})
+	return err
 }
 
 // changes names the fields of two specs that differ.

@@ -187,15 +187,23 @@ func (s *Service) takeInKeys(ctx context.Context, operator string, file Opened) 
 		if err != nil {
 			return Answer{}, err
 		}
-		fingerprint, gone := stillThere(before, key, file.At)
-		if gone != "" {
-			total.Changes = append(total.Changes, gone)
-			continue
+		if before.Status != credential.StatusRegistered {
+			return Answer{}, credential.ErrUnknown
 		}
+		fingerprint, gone := stillThere(before, key, file.At)
 		by := caller{operator: operator, request: fmt.Sprintf("%s-%d", file.Request, n), digest: file.Request}
 		command := credential.Compromise{
 			Request: by.request, Actor: operator, Reason: file.Reason, Key: string(fingerprint),
-			Immediately: true, OverrideHold: file.OverrideHold,
+			Immediately: true, OverrideHold: file.OverrideHold, Outside: file.At,
+		}
+		if gone != "" { // who did it, and why, is on record all the same
+			command.Gone = &credential.LeakedKey{Seat: key.Seat, Fingerprint: key.Fingerprint}
+			_, after, err := s.command(ctx, by, file.Name, ResultCompromised, command)
+			if err != nil {
+				return Answer{}, err
+			}
+			total.Changes, total.Revision = append(total.Changes, gone), after.Revision
+			continue
 		}
 		if file.Vault != nil && *file.Vault > before.Vault.Version { // else the record has moved on since
 			command.Vault = file.Vault

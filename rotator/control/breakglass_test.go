@@ -15,6 +15,7 @@ import (
 func TestAFileCountsByItsSigner(t *testing.T) {
 	s, ann := newSite(t)
 	d := s.open(t, ann)
+	d.declared("maps/none")
 	who := newPerson(t)
 	for _, test := range []struct {
 		operator control.Operator

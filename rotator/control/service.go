@@ -56,19 +56,23 @@ type Service struct {
 	config  Config
 	denials *denials
 	slots   chan struct{} // bounds the requests under way
+	urgent  chan struct{} // and those about leaked keys
 	// counters by the name of the endpoint
 	counters map[string]*counter
 	work     sync.WaitGroup
 }
 
-const maxInFlight = 64
+const (
+	maxInFlight = 64
+	maxUrgent   = 16 // more, for those who cannot wait for others
+)
 
 // New returns a service, which runs once.
 func New(c Config) *Service {
 	if c.Timeout == 0 {
 		c.Timeout = 10 * time.Second
 	}
-	s := &Service{config: c, denials: newDenials(&c), slots: make(chan struct{}, maxInFlight), counters: map[string]*counter{consumerAck: {}}}
+	s := &Service{config: c, denials: newDenials(&c), slots: make(chan struct{}, maxInFlight), urgent: make(chan struct{}, maxUrgent), counters: map[string]*counter{consumerAck: {}}}
 	for _, e := range s.endpoints() {
 		s.counters[e.name] = &counter{}
 	}
@@ -159,11 +163,15 @@ func (s *Service) serve(ctx context.Context, name string, count *counter, handle
 			})
 			return
 		}
-		s.slots <- struct{}{}
+		slots := s.slots
+		if name == "invalidate" || name == "import" {
+			slots = s.urgent
+		}
+		slots <- struct{}{}
 		s.work.Add(1)
 		go func() {
 			defer func() {
-				<-s.slots
+				<-slots
 				s.work.Done()
 			}()
 			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)

@@ -67,6 +67,10 @@ type Compromise struct {
 	OverrideHold bool
 	// Vault is the KV version that is accepted; nil = that of a finding.
 	Vault *uint64
+	// Outside is when somebody killed the key outside of keyturn; zero = nobody did.
+	Outside time.Time
+	// Gone is such a key that is on no seat any more; nil = Key says which.
+	Gone *LeakedKey
 }
 
 // Which keys a Compromise is about, besides a fingerprint.

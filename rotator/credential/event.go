@@ -89,10 +89,15 @@ type Compromised struct {
 	Leak Leak        `json:"leak"`
 	// Vault is the KV version that the operator accepts; nil = what was found.
 	Vault *uint64 `json:"accept_vault,omitempty"`
+	// Outside is when an operator killed the keys outside of keyturn, as a signed file
+	// says; zero = nobody did.
+	Outside time.Time `json:"outside,omitzero"`
 }
 
 // LeakedKey is one of them, as it was then.
 type LeakedKey struct {
+	// Gone is true for one that is on no seat any more: it is told, and nothing follows.
+	Gone        bool        `json:"gone,omitempty"`
 	Seat        SeatID      `json:"seat"`
 	Role        Role        `json:"role"`
 	Fingerprint Fingerprint `json:"fingerprint,omitempty"`

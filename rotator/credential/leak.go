@@ -50,7 +50,16 @@ func compromise(s State, c Compromise, v View) (Fact, error) {
 		Actor: c.Actor, Reason: c.Reason, Request: c.Request, Since: v.Now.UTC(),
 		Immediately: c.Immediately, OverrideHold: c.OverrideHold,
 	}
-	f := Compromised{Leak: leak, Vault: c.Vault}
+	f := Compromised{Leak: leak, Vault: c.Vault, Outside: c.Outside.UTC()}
+	if c.Outside.IsZero() {
+		f.Outside = time.Time{}
+	}
+	if c.Gone != nil {
+		gone := *c.Gone
+		gone.Gone = true
+		f.Keys, f.Vault = []LeakedKey{gone}, nil
+		return f, nil
+	}
 	_, stopped := blocked(s, v)
 	told := !stopped && c.Vault == nil
 	for _, seat := range s.Seats {
@@ -65,7 +74,7 @@ func compromise(s State, c Compromise, v View) (Fact, error) {
 		if Fingerprint(c.Key) == seat.Over {
 			fingerprint = seat.Over
 		}
-		f.Keys = append(f.Keys, LeakedKey{seat.SeatID, seat.Role, fingerprint, seat.Expires})
+		f.Keys = append(f.Keys, LeakedKey{Seat: seat.SeatID, Role: seat.Role, Fingerprint: fingerprint, Expires: seat.Expires})
 	}
 	switch {
 	case len(f.Keys) == 0:
@@ -92,6 +101,9 @@ func (s Seat) meant(key string) bool {
 // compromise marks the seats. What stood in the way of planned steps, and was
 // seen by the operator, no longer does.
 func (s *State) compromise(f Compromised) {
+	if !slices.ContainsFunc(f.Keys, func(k LeakedKey) bool { return !k.Gone }) {
+		return // told of what is over
+	}
 	for i, seat := range s.Seats {
 		if !slices.ContainsFunc(f.Keys, func(k LeakedKey) bool { return k.Seat == seat.SeatID }) {
 			continue

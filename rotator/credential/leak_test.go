@@ -301,3 +301,19 @@ func TestALeakedCandidateIsNotPromoted(t *testing.T) {
 		t.Errorf("promoted: %v", err)
 	}
 }
+
+// TestWhatWasKilledOutsideIsOnRecordEvenWhenItIsGone: who did it and why is told,
+// and the key that lives on its seat now is not touched.
+func TestWhatWasKilledOutsideIsOnRecordEvenWhenItIsGone(t *testing.T) {
+	l := withFirstKey()
+	before := l.named()
+	gone := credential.LeakedKey{Seat: first, Fingerprint: "fp-0"}
+	l.must(leak("fp-0", func(c *credential.Compromise) { c.Gone, c.Outside = &gone, l.now.Add(-time.Hour) }))
+	f, _ := l.events[len(l.events)-1].Fact.(credential.Compromised)
+	if len(f.Keys) != 1 || !f.Keys[0].Gone || f.Keys[0].Fingerprint != "fp-0" || !f.Outside.Equal(l.now.Add(-time.Hour)) {
+		t.Errorf("the event is %+v", f)
+	}
+	if l.state.Emergency() || len(l.state.Seats) != 1 || l.state.Seats[0].Leak != nil || l.state.Revision != before.Revision+1 {
+		t.Errorf("the state is %+v", l.state)
+	}
+}

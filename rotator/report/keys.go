@@ -100,7 +100,7 @@ func (f *Fold) invalidated(r *record, e credential.Entry, fact credential.Invali
 func (f *Fold) leaked(r *record, e credential.Entry, fact credential.Compromised) {
 	for _, named := range fact.Keys {
 		k := r.find(named.Seat)
-		if k == nil || k.leak != nil {
+		if k == nil || k.leak != nil || named.Gone {
 			continue
 		}
 		k.Leaked = e.Event.At

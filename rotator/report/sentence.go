@@ -126,6 +126,9 @@ func compromisedWords(f credential.Compromised) string {
 	if f.Leak.OverrideHold {
 		text += "; whatever is held"
 	}
+	if !f.Outside.IsZero() {
+		text += "; killed outside of keyturn at " + clock(f.Outside)
+	}
 	return text
 }
 
