@@ -43,6 +43,13 @@ func (h *history) last(name credential.Name) credential.State {
 	return entries[len(entries)-1].state
 }
 
+// left reports whether a credential once had a seat on an item.
+func (h *history) left(name credential.Name, item string) bool {
+	return slices.ContainsFunc(h.of[name], func(e entry) bool {
+		return slices.ContainsFunc(e.state.Seats, func(s credential.Seat) bool { return s.Item == item })
+	})
+}
+
 // at is the state that the record held at an instant.
 func (h *history) at(name credential.Name, t time.Time) credential.State {
 	entries := h.of[name]
