@@ -83,9 +83,10 @@ func (w *work) accepted(there credential.Stored) bool {
 
 // fence writes Vault without the key that is about to die: every older writer now
 // meets a conflict, and nobody is given it. A key that is being made meanwhile, as
-// in an emergency, stays. Before the first
-// promotion nobody uses a key and an older writer can only be storing one: the
-// write that stores the next one goes over it, whichever comes first.
+// in an emergency, stays; a promotion that Vault shows and the record does not is
+// told instead (shownError). Before the first promotion nobody uses a key and an
+// older writer can only be storing one: the write that stores the next one goes
+// over it, whichever comes first.
 func (w *work) fence(ctx context.Context) error {
 	if err := w.read(ctx); err != nil {
 		return err

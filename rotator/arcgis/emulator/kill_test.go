@@ -39,7 +39,7 @@ func TestAKilledPortalLosesNothing(t *testing.T) {
 	c.key("1")
 
 	var mu sync.Mutex
-	answered := map[string]bool{}
+	answered, enough := map[string]bool{}, make(chan struct{})
 	var writers sync.WaitGroup
 	for range 4 {
 		writers.Go(func() {
@@ -51,17 +51,19 @@ func TestAKilledPortalLosesNothing(t *testing.T) {
 				var id string
 				if _, err := fmt.Fscanf(res.Body, `{"success":true,"id":"%32s`, &id); err == nil {
 					mu.Lock()
-					answered[id] = true
+					if answered[id] = true; len(answered) == 200 {
+						close(enough)
+					}
 					mu.Unlock()
 				}
 				res.Body.Close()
 			}
 		})
 	}
-	for n := 0; n < 200; time.Sleep(time.Millisecond) {
-		mu.Lock()
-		n = len(answered)
-		mu.Unlock()
+	select {
+	case <-enough:
+	case <-time.After(time.Minute):
+		t.Fatal("no 200 answers within a minute")
 	}
 	cmd.Process.Kill()
 	writers.Wait()
