@@ -34,7 +34,7 @@ func TestSetupIsIdempotentAndSound(t *testing.T) {
 
 func TestSetupWantsItsReplicas(t *testing.T) {
 	cluster := natstest.StartCluster(t, 3)
-	s := newSite(t, cluster.URL(), 1)
+	s := newClusterSite(t, cluster, 1)
 	err := Setup(t.Context(), s.js, 3)
 	if err == nil || !strings.Contains(err.Error(), "1 replica(s), 3 were asked for") {
 		t.Errorf("Setup says %v, want the number of replicas", err)

@@ -20,6 +20,6 @@ func TestConformanceThreeNodes(t *testing.T) {
 		if err := admin.DeleteStream(t.Context(), StreamName); err != nil {
 			t.Logf("before the first test: %v", err)
 		}
-		return newSite(t, cluster.URL(), 3).open(t)
+		return newClusterSite(t, cluster, 3).open(t)
 	})
 }

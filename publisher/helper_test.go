@@ -20,9 +20,10 @@ const (
 
 // site is one or three servers with the stream set up.
 type site struct {
-	url string
-	nc  *nats.Conn
-	js  jetstream.JetStream
+	url     string
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	cluster *natstest.Cluster // nil for one server
 }
 
 // sites are the servers that a test runs against.
@@ -31,7 +32,7 @@ var sites = []struct {
 	start func(t testing.TB) *site
 }{
 	{"one node", func(t testing.TB) *site { return newSite(t, natstest.Start(t).ClientURL(), 1) }},
-	{"three nodes", func(t testing.TB) *site { return newSite(t, natstest.StartCluster(t, 3).URL(), 3) }},
+	{"three nodes", func(t testing.TB) *site { return newClusterSite(t, natstest.StartCluster(t, 3), 3) }},
 }
 
 func onEachSite(t *testing.T, test func(t *testing.T, s *site)) {
@@ -50,6 +51,22 @@ func newSite(t testing.TB, url string, replicas int) *site {
 		t.Fatalf("Setup: %v", err)
 	}
 	return &site{url: url, nc: nc, js: js}
+}
+
+func newClusterSite(t testing.TB, cluster *natstest.Cluster, replicas int) *site {
+	t.Helper()
+	s := newSite(t, cluster.URL(), replicas)
+	s.cluster = cluster
+	s.interested(t, signerSubject)
+	return s
+}
+
+// interested waits until each server knows who listens to the subject.
+func (s *site) interested(t testing.TB, subject string) {
+	t.Helper()
+	if s.cluster != nil {
+		s.cluster.Interested(t, subject)
+	}
 }
 
 func newSigner(t testing.TB) *Signer {

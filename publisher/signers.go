@@ -45,13 +45,13 @@ func PublishSigner(ctx context.Context, js jetstream.JetStream, signer *Signer, 
 	if !installationForm.MatchString(installation) {
 		return permanent(op, "", fmt.Errorf("%q is not a name of an installation", installation))
 	}
-	ctx, cancel := context.WithTimeout(ctx, 4*defaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*defaultTimeout)
 	defer cancel()
 	stream, err := js.Stream(ctx, StreamName)
 	if err != nil {
 		return readFault(op, err)
 	}
-	for range maxPublish {
+	for {
 		signers, last, err := readSigners(ctx, stream, "", func(string, uint64, error) {})
 		if err != nil {
 			return readFault(op, err)
@@ -70,11 +70,12 @@ func PublishSigner(ctx context.Context, js jetstream.JetStream, signer *Signer, 
 			by = predecessor
 		}
 		err = announce(ctx, js, stream, op, last, signer.public, installation, by)
-		if !credential.IsClass(err, credential.ClassConflict) {
+		// others may announce too, and a stream may be choosing its leader
+		again := credential.IsClass(err, credential.ClassConflict) || credential.IsClass(err, credential.ClassRetryable)
+		if !again || wait(ctx, firstPause) != nil {
 			return err
 		}
 	}
-	return &credential.Fault{Class: credential.ClassConflict, System: system, Op: op}
 }
 
 // announce appends one announcement.

@@ -186,7 +186,7 @@ func TestWatchGoesOnAfterARestart(t *testing.T) {
 
 func TestWatchGoesOnWithoutTheLeader(t *testing.T) {
 	cluster := natstest.StartCluster(t, 3)
-	s := newSite(t, cluster.URL(), 3)
+	s := newClusterSite(t, cluster, 3)
 	r := s.open(t, func(cfg *Config) { cfg.Timeout = 5 * time.Second })
 	w := &writer{r: r}
 	w.append(t, 2)

@@ -119,7 +119,45 @@ func StartCluster(t testing.TB, n int, options ...Option) *Cluster {
 		}
 		return false
 	})
+	// a message goes one hop only: without a route between the leader of a stream
+	// and the server of a client, the client hears nothing of it
+	Eventually(t, "each member has a route to each other", func() bool {
+		for _, s := range c.Servers {
+			if s.neighbours(t) != n-1 {
+				return false
+			}
+		}
+		return true
+	})
 	return c
+}
+
+// neighbours counts the servers that this one has a route to.
+func (s *Server) neighbours(t testing.TB) int {
+	t.Helper()
+	routes, err := s.Routez(nil)
+	if err != nil {
+		t.Fatalf("routes of %s: %v", s.Name(), err)
+	}
+	to := map[string]bool{}
+	for _, route := range routes.Routes {
+		to[route.RemoteID] = true
+	}
+	return len(to)
+}
+
+// Interested waits until each member knows of a subscription to the subject, be
+// it a stream's or a client's: that spreads after it is acknowledged.
+func (c *Cluster) Interested(t testing.TB, subject string) {
+	t.Helper()
+	Eventually(t, "each member knows who listens to "+subject, func() bool {
+		for _, s := range c.Servers {
+			if s.GlobalAccount().Interest(subject) == 0 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // URL names all members.
