@@ -26,6 +26,9 @@ type ItemStatus struct {
 	Item string
 	// Slots are slot 1 and slot 2.
 	Slots [2]SlotStatus
+	// Settings identifies the privileges, items and referrers as the issuer tells
+	// them, whatever their order; empty = it does not tell.
+	Settings string
 	// Clock is the issuer's clock when it answered.
 	Clock time.Time
 }
@@ -69,6 +72,37 @@ type ExpiringKey struct {
 	Seat    SeatID
 	Title   string
 	Expires time.Time
+}
+
+// MarkedItem is an item that carries the marker of an installation.
+type MarkedItem struct {
+	Item, Title string
+	// Name is the credential that it was made for; empty = none of those asked for.
+	Name Name
+	// Rotation is the one that made it; empty for an item that was adopted.
+	Rotation string
+	// Created is by the issuer's clock; zero = it does not say.
+	Created time.Time
+}
+
+// FoundItem is an item as the issuer's people see it, whether keyturn made it or not.
+type FoundItem struct {
+	Item, Owner string
+	// Spec is what would have to be declared to get it.
+	Spec  ItemSpec
+	Slots [2]SlotStatus
+	// Installation and Marked stand on an item that some keyturn manages: the
+	// words of its marker, shortened where the issuer would cut them; empty = none.
+	Installation, Marked string
+}
+
+// Usage is what one service counted for a credential in one day.
+type Usage struct {
+	// Day begins at midnight UTC.
+	Day      time.Time
+	Service  string
+	Requests int64
+	Credits  float64
 }
 
 // Key is a key with where it lives, as it stands in Vault.
