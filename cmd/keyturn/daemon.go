@@ -19,7 +19,7 @@ import (
 // pass is what the scheduler calls.
 func (d *daemon) pass(ctx context.Context, name credential.Name, inspect bool) (schedule.Wake, error) {
 	if inspect {
-		if err := d.engine.Inspect(ctx, name); err != nil {
+		if _, err := d.engine.Inspect(ctx, name); err != nil {
 			return schedule.Wake{}, err
 		}
 	}

@@ -181,6 +181,12 @@ func (p tapStore) Destroy(ctx context.Context, name credential.Name, from, below
 	})
 }
 
+func (p tapStore) Erase(ctx context.Context, name credential.Name) error {
+	return p.call(ctx, writing, "store.Erase", func(ctx context.Context) error {
+		return p.to.store.Erase(ctx, name)
+	})
+}
+
 type tapIssuer struct{ *tap }
 
 func (p tapIssuer) EnsureItem(ctx context.Context, order credential.ItemOrder) (item string, err error) {
