@@ -23,35 +23,43 @@ func (p *Portal) Remove(ctx context.Context, item string, revoke bool) error {
 		return p.fault(r, credential.ClassPermanent, errors.New("no item is named"), "")
 	}
 	seen, err := p.describe(ctx, item)
+	if seen.item.Protected {
+		return p.protected(r)
+	}
+	if err == nil && revoke {
+		seen, err = p.revokeAll(ctx, item, seen)
+	}
 	switch {
 	case credential.IsClass(err, credential.ClassNotFound):
 		return p.emptyBin(ctx, item)
-	case err != nil && !unregistered(seen, err):
-		return err
-	case seen.item.Protected:
-		return p.protected(r)
-	}
-	if err == nil {
-		if revoke {
-			if seen, err = p.revokeAll(ctx, item, seen); credential.IsClass(err, credential.ClassNotFound) {
-				return p.emptyBin(ctx, item)
-			} else if err != nil {
-				return err
-			}
-		}
-		for slot := 1; slot <= 2; slot++ {
-			switch until, live := seen.live(slot); {
-			case revoke && seen.app.active(slot):
-				return p.fault(r, credential.ClassRetryable, fmt.Errorf("slot %d is active again: somebody generates keys on it", slot), "")
-			case live:
-				return p.fault(r, credential.ClassPermanent, fmt.Errorf("slot %d has a key that may still work (until %s)", slot, until), "revoke it first")
-			}
+	case err == nil:
+		if err := p.dead(r, seen, revoke); err != nil {
+			return err
 		}
 		if err := p.unregister(ctx, item, seen.app.ClientID); err != nil {
 			return err
 		}
+	case !unregistered(seen, err):
+		return err
 	}
 	return p.erase(ctx, item, seen.item.Owner)
+}
+
+// dead refuses an item with a key that may still work.
+func (p *Portal) dead(r request, seen description, revoked bool) error {
+	for slot := 1; slot <= 2; slot++ {
+		s, until := seen.slots()[slot-1], "an unknown date"
+		if !s.Expires.IsZero() {
+			until = s.Expires.Format(time.RFC3339)
+		}
+		switch {
+		case s.Active && revoked:
+			return p.fault(r, credential.ClassRetryable, fmt.Errorf("slot %d is active again: somebody generates keys on it", slot), "")
+		case s.Active && (s.Expires.IsZero() || s.Expires.After(seen.clock)):
+			return p.fault(r, credential.ClassPermanent, fmt.Errorf("slot %d has a key that may still work (until %s)", slot, until), "revoke it first")
+		}
+	}
+	return nil
 }
 
 // unregistered tells from what was seen, and why not more, that an item is there
@@ -60,26 +68,24 @@ func unregistered(seen description, err error) bool {
 	return seen.found && credential.IsClass(err, credential.ClassPermanent) && !slices.Contains(seen.item.TypeKeywords, keywordRegistered)
 }
 
-// live says whether a slot may hold a key that works, and until when in words.
-func (d description) live(slot int) (until string, live bool) {
-	s := d.slots()[slot-1]
-	if s.Expires.IsZero() {
-		return "an unknown date", s.Active
-	}
-	return s.Expires.Format(time.RFC3339), s.Active && s.Expires.After(d.clock)
-}
-
-// revokeAll kills what is active, and reads both slots again.
+// revokeAll kills what is active, and reads both slots again. A refusal counts if
+// the app is still there.
 func (p *Portal) revokeAll(ctx context.Context, item string, seen description) (description, error) {
-	for slot := 1; slot <= 2; slot++ {
+	var refused error
+	for slot := 1; slot <= 2 && refused == nil; slot++ {
 		if !seen.app.active(slot) {
 			continue
 		}
-		if err := p.Revoke(ctx, credential.SeatID{Item: item, Slot: slot}); err != nil {
-			return seen, err
+		refused = p.Revoke(ctx, credential.SeatID{Item: item, Slot: slot})
+		if refused != nil && !isRefusal(refused) {
+			return seen, refused
 		}
 	}
-	return p.describe(ctx, item)
+	now, err := p.describe(ctx, item)
+	if err == nil {
+		err = refused
+	}
+	return now, err
 }
 
 // unregister ends the app of an item; it may have been ended meanwhile.

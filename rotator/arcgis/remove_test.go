@@ -119,9 +119,7 @@ func TestRemoveOfWhatIsDeletedInBetween(t *testing.T) {
 						act(b, item)
 					}
 				}))
-				if err := p.Remove(t.Context(), item, true); err != nil { // then saying so is right, too
-					must(t, p.Remove(t.Context(), item, true))
-				}
+				must(t, p.Remove(t.Context(), item, true))
 				b.left(key)
 			})
 		}
@@ -250,4 +248,20 @@ func TestRemoveOfSomebodyElsesItem(t *testing.T) {
 	chief := b.restarted(func(c *arcgis.Config) { c.Username, c.Password = admin, secret("another password") })
 	must(t, chief.Remove(t.Context(), seat.Item, true))
 	b.left(key)
+}
+
+func TestRemoveSaysWhyARevokeWasRefused(t *testing.T) {
+	b := open(t, emulator.Config{})
+	seat := credential.SeatID{Item: b.item(), Slot: 1}
+	key := b.issue(seat)
+	b.faults(emulator.Rule{Kind: emulator.FaultError, Path: "/revokeToken", Code: 400, Message: "Not today."})
+	for range 2 { // what was remembered is read anew
+		err := b.portal.Remove(t.Context(), seat.Item, true)
+		if err == nil || !strings.Contains(err.Error(), "Not today.") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if !b.emulated.KeyWorks(key.Key.Reveal(), "") {
+		t.Error("the key is dead")
+	}
 }
