@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -264,4 +265,19 @@ func TestRemoveSaysWhyARevokeWasRefused(t *testing.T) {
 	if !b.emulated.KeyWorks(key.Key.Reveal(), "") {
 		t.Error("the key is dead")
 	}
+}
+
+func TestRemoveWhileSomebodyGenerates(t *testing.T) {
+	var reads atomic.Int32
+	p := portalOfOneItem(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/unregister") || strings.HasSuffix(r.URL.Path, "/delete") {
+			t.Errorf("%s was called", r.URL.Path)
+		}
+		if strings.HasSuffix(r.URL.Path, "/registeredAppInfo") && reads.Add(1) == 2 { // the read-back of the revoke
+			_, _ = w.Write([]byte(strings.Replace(aRegistration, "true", "false", 1)))
+			return true
+		}
+		return false
+	})
+	fault(t, p.Remove(t.Context(), "i", true), credential.ClassRetryable, "slot 1 is active again")
 }
