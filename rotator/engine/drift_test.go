@@ -237,7 +237,7 @@ func TestSettingsChangeBesideAPromotion(t *testing.T) {
 	s.app.check(t)
 	w.checkHistory(t, s.name)
 	w.checkVersions(t, s.name)
-	w.checkPortal(t, s.name, s.primary(t).SeatID, 2)
+	w.checkPortal(t, s.name, s.primary(t).SeatID, 1) // the old item is deleted
 }
 
 // TestAKeyMadeByHandOnANewItem: somebody is faster than the first key.

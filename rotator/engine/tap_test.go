@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -227,6 +228,28 @@ func (p tapIssuer) Revoke(ctx context.Context, seat credential.SeatID) error {
 	})
 }
 
+func (p tapIssuer) keeper() engine.Keeper { return p.to.issuer.(engine.Keeper) }
+
+func (p tapIssuer) Edit(ctx context.Context, item string, marker credential.Marker, spec credential.ItemSpec) error {
+	return p.call(ctx, issuing, "issuer.Edit", func(ctx context.Context) error {
+		return p.keeper().Edit(ctx, item, marker, spec)
+	})
+}
+
+func (p tapIssuer) Remove(ctx context.Context, item string, revoke bool) error {
+	return p.call(ctx, issuing, "issuer.Remove", func(ctx context.Context) error {
+		return p.keeper().Remove(ctx, item, revoke)
+	})
+}
+
+func (p tapIssuer) Marked(ctx context.Context, installation string, names []credential.Name) (items []credential.MarkedItem, err error) {
+	err = p.call(ctx, reading, "issuer.Marked", func(ctx context.Context) (err error) {
+		items, err = p.keeper().Marked(ctx, installation, names)
+		return err
+	})
+	return items, err
+}
+
 // drive lets an engine go on until done, as a daemon would: it waits as the
 // engine asks and goes on after failures of the record. It returns errStopped
 // when the tap stopped the daemon.
@@ -279,7 +302,10 @@ func passOnce(ctx context.Context, e *engine.Engine, name credential.Name) (resu
 	return e.Pass(ctx, name)
 }
 
-// ended is the end of a rotation.
+// ended is the end of a rotation, and of what it leaves to tidy up.
 func ended(generation uint64) func(engine.Result) bool {
-	return func(r engine.Result) bool { return r.State.Generation == generation && r.State.Rotation == nil }
+	return func(r engine.Result) bool {
+		stuck := slices.ContainsFunc(r.State.Drift, func(d credential.Finding) bool { return d.Kind == credential.FindingItemInUse })
+		return r.State.Generation == generation && r.State.Rotation == nil && r.State.Edit == nil && (len(r.State.Old) == 0 || stuck)
+	}
 }
