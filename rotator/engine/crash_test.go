@@ -58,7 +58,9 @@ func routes() []route {
 		{name: "expiry", generation: 2, drain: drain, expires: true, begin: credential.RequestRotation{ID: "r", Actor: "test", Now: true}},
 		{name: "leaked", generation: 2, begin: credential.Compromise{Actor: "test", Reason: "a test", Key: credential.KeyPrimary}},
 		{name: "succession", generation: 2, drain: drain, declare: func(s *credential.Spec) { s.Item.Privileges = append(s.Item.Privileges, "premium:user:places") }},
-		{name: "retitle", generation: 1, drain: drain, declare: func(s *credential.Spec) { s.Item.Tags, s.Item.Folder, s.Item.Description = []string{"maps"}, "keys of the shop", "for the map" }},
+		{name: "retitle", generation: 1, drain: drain, declare: func(s *credential.Spec) {
+			s.Item.Tags, s.Item.Folder, s.Item.Description = []string{"maps"}, "keys of the shop", "for the map"
+		}},
 		{name: "removal", removes: true, begin: credential.Remove{Actor: "test", Reason: "a test"}},
 		{name: "killed", generation: 2, begin: credential.Compromise{Actor: "test", Reason: "a test", Key: credential.KeyPrimary, Immediately: true}},
 	}
