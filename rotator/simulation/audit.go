@@ -103,7 +103,7 @@ func (a *audit) event(name credential.Name, before credential.State, event crede
 		a.named[f.Seat] = string(f.Fingerprint)
 	case credential.Promoted:
 		a.rotations++
-		if _, had := before.Primary(); had || a.world.portal.Now().Before(f.Expires) { // a first key may be late for its whole life
+		if _, had := before.Primary(); had || a.world.portal.Now().Add(lead/4).Before(f.Expires) { // a first key may be late for nearly its whole life
 			a.primary[name] = f.Seat
 		}
 		a.promoted[name] = time.Now()
