@@ -108,7 +108,7 @@ func TestDiscoverManagedOrNot(t *testing.T) {
 		"# left out: item "+other+": installation other (maps/web)", "# left out: item "+orphan+": ",
 		"# item "+powerless+" cannot be declared as it is:", "the key could do nothing",
 	)
-	for what, never := range map[string]string{"the managed item": "--item " + ours, "the key": key, "the password": emulator.DefaultPassword} {
+	for what, never := range map[string]string{"the managed item": "--item " + ours, "the managed item, left out": "left out: item " + ours, "the key": key, "the password": emulator.DefaultPassword} {
 		if strings.Contains(text.out+table.out+answer.out, never) {
 			t.Errorf("%s stands in it", what)
 		}
@@ -154,6 +154,28 @@ func TestDiscoverSaysWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.keyturn(t, "", "discover", "--issuer", "portal").has(t, 1, "throttles")
+}
+
+// TestDiscoveredTwiceAndBroken: what a portal shows twice or a title that has line
+// breaks is no reason to declare nothing.
+func TestDiscoveredTwiceAndBroken(t *testing.T) {
+	c := &config.Config{Issuers: map[string]config.Issuer{"portal": {}}}
+	d := declaring{issuer: "portal", config: c, calendar: &schedule.Calendar{}, now: time.Now(), taken: map[credential.Name]bool{}}
+	const item = "0123456789abcdef0123456789abcdef"
+	text, name, err := d.entry(discovered{Item: item, Spec: credential.ItemSpec{
+		Title: "a\tmap\nof ours", Folder: "web\x00maps", Tags: []string{"a", "a"}, Privileges: []string{"premium:user:places", "premium:user:places"},
+		Items: []string{item, item}, Referrers: []string{"https://a.example", "https://a.example"},
+	}})
+	if err != nil || name != "portal/a-map-of-ours" || !strings.Contains(text, "title: a map of ours\n") || !strings.Contains(text, "folder: web maps\n") {
+		t.Errorf("%s: %v\n%s", name, err, text)
+	}
+	long := d.name(strings.Repeat("ab ", 40))
+	d.taken[long] = true
+	for _, name := range []credential.Name{long, d.name(strings.Repeat("ab ", 40))} {
+		if _, err := credential.ParseName(string(name)); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestDiscoveredTextsAreDeclaredAsTheyAre: whatever people write into titles, tags

@@ -63,17 +63,9 @@ func (d declaring) print(out io.Writer, list []discovered) error {
 func commented(text string) string {
 	var lines strings.Builder
 	for line := range strings.Lines(strings.TrimSpace(text)) {
-		lines.WriteString("#   " + strings.TrimRight(strings.Map(printableOnly, line), " ") + "\n")
+		lines.WriteString("#   " + strings.TrimRight(line, "\n") + "\n")
 	}
 	return lines.String()
-}
-
-// printableOnly keeps a comment a comment, whatever stands in a title.
-func printableOnly(c rune) rune {
-	if unicode.IsGraphic(c) {
-		return c
-	}
-	return ' '
 }
 
 // entry is an element of the list, which package declare takes.
