@@ -84,18 +84,23 @@ const usageLook = 10 * time.Second
 // keepUsage asks for usage as often as the configuration says, which may change.
 func (d *daemon) keepUsage(ctx context.Context) error {
 	asked := time.Time{}
-	return every(ctx, usageLook, func() {
-		interval := d.settings.Load().Daemon.UsageInterval.Value
-		switch since := wallClock().Sub(asked).Abs(); {
-		case interval == 0:
-			for name := range d.metrics.used.all() {
-				d.metrics.used.set(name, nil)
-			}
-		case since >= interval:
-			asked = wallClock()
-			d.askUsage(ctx)
+	return every(ctx, usageLook, func() { asked = d.askIfDue(ctx, asked) })
+}
+
+// askIfDue returns when usage was last asked for.
+func (d *daemon) askIfDue(ctx context.Context, asked time.Time) time.Time {
+	interval, now := d.settings.Load().Daemon.UsageInterval.Value, wallClock()
+	if interval == 0 {
+		for name := range d.metrics.used.all() {
+			d.metrics.used.set(name, nil)
 		}
-	})
+		return time.Time{}
+	}
+	if now.Sub(asked).Abs() < interval {
+		return asked
+	}
+	d.askUsage(ctx)
+	return now
 }
 
 // askUsage asks each issuer for the credentials that are this daemon's to begin,

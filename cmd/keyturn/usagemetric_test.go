@@ -53,8 +53,8 @@ func TestUsageMetrics(t *testing.T) {
 	silent := w.daemon(t)
 	w.settled(t, silent.record, "maps/web", "maps/other")
 	w.usedYesterday(t, w.states(t, silent.record)["maps/web"], "geocode", 3)
-	if n := w.askedForUsage(); n != 0 {
-		t.Errorf("asked %d times without leave", n)
+	if asked := silent.askIfDue(t.Context(), time.Time{}); w.askedForUsage() != 0 || !asked.IsZero() {
+		t.Errorf("asked %d times without leave", w.askedForUsage())
 	}
 	if err := silent.end(); err != nil {
 		t.Fatal(err)
@@ -69,6 +69,10 @@ func TestUsageMetrics(t *testing.T) {
 	}
 	if n := w.askedForUsage(); n != 2 {
 		t.Errorf("asked %d times for two credentials", n)
+	}
+
+	if d.askIfDue(t.Context(), time.Now().Add(-59*time.Minute)); w.askedForUsage() != 2 {
+		t.Error("asked before the interval was over")
 	}
 
 	// with another daemon, each credential is shown by one of them
