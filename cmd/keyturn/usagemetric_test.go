@@ -61,7 +61,9 @@ func TestUsageMetrics(t *testing.T) {
 	}
 
 	w.change(t, `daemon: {`, `daemon: {usage_interval: 1h, `)
-	shown := func(d *resident, name string) float64 { return counted(t, d.metrics, name, "maps/web", "portal", "geocode") }
+	shown := func(d *resident, name string) float64 {
+		return counted(t, d.metrics, name, "maps/web", "portal", "geocode")
+	}
 	d := w.daemon(t)
 	eventually(t, "usage is shown", func() bool { return shown(d, "keyturn_usage_requests") == 3 })
 	if credits := shown(d, "keyturn_usage_credits"); credits < 0.119 || credits > 0.121 {
