@@ -172,3 +172,10 @@ func (l *lane) Revoke(ctx context.Context, seat credential.SeatID) error {
 func (l *lane) Expiring(ctx context.Context, until time.Time) ([]credential.ExpiringKey, error) {
 	return through(ctx, l, "list the keys that expire", func(ctx context.Context) ([]credential.ExpiringKey, error) { return l.Portal.Expiring(ctx, until) })
 }
+
+// Usage lets all other calls by.
+func (l *lane) Usage(ctx context.Context, item string, from, to time.Time) ([]credential.Usage, error) {
+	return through(ctx, l, "ask for the usage of item "+item, func(ctx context.Context) ([]credential.Usage, error) {
+		return l.Portal.Usage(context.WithValue(ctx, idleKey{}, true), item, from, to)
+	})
+}

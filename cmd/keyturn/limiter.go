@@ -20,9 +20,16 @@ type limiter struct {
 	rate *rate.Limiter
 	// pressing is how many calls of emergencies wait: planned ones let them by.
 	pressing atomic.Int64
+	// waiting is how many planned calls wait: idle ones let them by.
+	waiting atomic.Int64
 	// Each holds the call that is first in its queue.
-	planned, emergencies chan struct{}
+	planned, emergencies, idle chan struct{}
 }
+
+// idleKey marks the context of a call that lets all others by.
+type idleKey struct{}
+
+func idle(ctx context.Context) bool { return ctx.Value(idleKey{}) != nil }
 
 // shortestPause is the least that the first in a queue waits before it asks again.
 const shortestPause = time.Millisecond
@@ -34,7 +41,7 @@ var errRate = errors.New("the rate limit leaves no turn before the deadline; not
 func newLimiter(transport http.RoundTripper, perSecond float64) *limiter {
 	l := &limiter{
 		RoundTripper: transport, rate: rate.NewLimiter(0, 1),
-		planned: make(chan struct{}, 1), emergencies: make(chan struct{}, 1),
+		planned: make(chan struct{}, 1), emergencies: make(chan struct{}, 1), idle: make(chan struct{}, 1),
 	}
 	l.set(perSecond)
 	return l
@@ -62,13 +69,21 @@ func (l *limiter) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // wait takes a turn: in the order in which the calls came, those of emergencies
-// first.
+// first, and idle ones when nobody else waits or would have to.
 func (l *limiter) wait(ctx context.Context) error {
-	pressing, queue := urgent(ctx), l.planned
-	if pressing {
-		queue = l.emergencies
+	queue, may := l.planned, func() bool { return l.pressing.Load() == 0 }
+	switch {
+	case urgent(ctx):
+		queue, may = l.emergencies, func() bool { return true }
 		l.pressing.Add(1)
 		defer l.pressing.Add(-1)
+	case idle(ctx):
+		queue, may = l.idle, func() bool {
+			return l.pressing.Load() == 0 && l.waiting.Load() == 0 && l.rate.Tokens() >= float64(min(2, l.rate.Burst()))
+		}
+	default:
+		l.waiting.Add(1)
+		defer l.waiting.Add(-1)
 	}
 	select {
 	case queue <- struct{}{}:
@@ -77,7 +92,7 @@ func (l *limiter) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 	for {
-		if (pressing || l.pressing.Load() == 0) && l.rate.Allow() {
+		if may() && l.rate.Allow() {
 			return nil
 		}
 		pause := l.next()
@@ -97,7 +112,7 @@ func (l *limiter) wait(ctx context.Context) error {
 // next is how long it takes until there is a turn, or another one.
 func (l *limiter) next() time.Duration {
 	missing := 1 - l.rate.Tokens()
-	if missing <= 0 { // it is an emergency's
+	if missing <= 0 { // it is another's
 		missing = 1
 	}
 	return max(shortestPause, time.Duration(missing/float64(l.rate.Limit())*float64(time.Second)))

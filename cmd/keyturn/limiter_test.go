@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,44 @@ func TestCallsWaitForTheLimitWithinTheirDeadline(t *testing.T) {
 		}
 		if got := fmt.Sprint(w.sent); got != "[/first at 0s /waits at 10s /last at 20s]" {
 			t.Errorf("sent %s", got)
+		}
+	})
+}
+
+// TestIdleCallsLetAllOthersBy: what nobody waits for takes a turn only when nobody
+// else wants one, and leaves one where the limit has two.
+func TestIdleCallsLetAllOthersBy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, send := limitedWire(1)
+		careless := context.WithValue(t.Context(), idleKey{}, true)
+		send(t.Context(), "planned-0")
+		send(careless, "idle")
+		var last <-chan error
+		for i := range 3 {
+			last = send(t.Context(), fmt.Sprintf("planned-%d", i+1))
+		}
+		<-last
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.sent) != 5 || !strings.HasPrefix(w.sent[4], "/idle at ") {
+			t.Errorf("sent %v", w.sent)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w, send := limitedWire(2)
+		careless := context.WithValue(t.Context(), idleKey{}, true)
+		time.Sleep(time.Minute) // nobody has called for some time
+		for range 3 {
+			send(careless, "idle")
+		}
+		send(t.Context(), "planned") // has its turn at once
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.sent) != 2 || w.sent[1] != "/planned at 1m0s" {
+			t.Errorf("sent %v", w.sent)
 		}
 	})
 }

@@ -98,7 +98,7 @@ func root() *cobra.Command {
 		devCommand(o), serveCommand(o), setupCommand(o),
 		applyCommand(o), privilegesCommand(o), rotateCommand(o), retryCommand(o),
 		invalidateCommand(o), importCommand(o), identifyCommand(o), holdCommand(o), releaseCommand(o), freezeCommand(o), thawCommand(o),
-		listCommand(o), showCommand(o), historyCommand(o), planCommand(o), watchCommand(o),
+		listCommand(o), showCommand(o), historyCommand(o), planCommand(o), usageCommand(o), discoverCommand(o), watchCommand(o),
 		recoverCommand(o), reissueCommand(o), auditCommand(o),
 		operatorCommand(o), deniedCommand(o),
 		doctorCommand(o), configCommand(o), versionCommand(o),

@@ -35,6 +35,7 @@ type metrics struct {
 	claims    *holdings
 	alarms    *alarms
 	expiry    *expiries
+	used      *usedFor
 }
 
 // note keeps what is shown of a credential.
@@ -42,6 +43,7 @@ func (m *metrics) note(name credential.Name, s credential.State) {
 	m.expiry.note(name, s)
 	m.claims.note(name, s)
 	m.alarms.note(name, s)
+	m.used.note(name, s)
 }
 
 // expiries knows the expiry of each primary key, for the soonest of each issuer.
@@ -93,6 +95,7 @@ func newMetrics(scheduler *schedule.Scheduler) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(), expiry: &expiries{keys: map[credential.Name]expiring{}},
 		claims: &holdings{claims: map[credential.Name]held{}}, alarms: &alarms{now: map[credential.Name]string{}},
+		used: &usedFor{of: map[credential.Name]usedCredential{}},
 	}
 	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 	m.rotations = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -139,7 +142,7 @@ func newMetrics(scheduler *schedule.Scheduler) *metrics {
 	})
 	m.daemons.Set(1)
 	m.registry.MustRegister(m.claimed, m.denied, m.differs, m.reloads, m.up, m.daemons, m.claims, m.alarms, lanesCollector{scheduler},
-		m.rotations, m.steps, m.calls, m.failures, m.events, m.conflicts, m.skew, m.manager, m.expiry,
+		m.rotations, m.steps, m.calls, m.failures, m.events, m.conflicts, m.skew, m.manager, m.expiry, m.used,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "keyturn_schedule_lag_seconds", Help: "How long the most overdue credential has waited for its turn.",

@@ -213,6 +213,7 @@ func (d *daemon) run(ctx context.Context) error {
 	inner.run("signer", d.watchSigner)
 	inner.run("checkpoints", d.keepCheckpoints)
 	inner.run("issuer health", d.watchIssuers)
+	inner.run("usage", d.keepUsage)
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,8 @@ type town struct {
 	portal   *emulator.Portal
 	calendar *schedule.Calendar
 
+	portalOff atomic.Int64 // how far the portal's clock is ahead, in nanoseconds
+
 	mu     sync.Mutex
 	silent chan struct{} // closed when the portal answers again; nil = it does
 	heard  []heardCall   // those that were answered
@@ -67,7 +70,7 @@ func newTown(t *testing.T, issuer, daemon string) *town {
 func newTownAt(t *testing.T, broker *natstest.Server, conn *nats.Conn, login, issuer, daemon string) *town {
 	t.Helper()
 	w := &town{vault: vaulttest.Start(t), nats: broker, conn: conn, calendar: &schedule.Calendar{}}
-	portal, err := emulator.New(emulator.Config{MinLifetime: time.Second})
+	portal, err := emulator.New(emulator.Config{MinLifetime: time.Second, Now: func() time.Time { return time.Now().Add(time.Duration(w.portalOff.Load())) }})
 	if err != nil {
 		t.Fatal(err)
 	}

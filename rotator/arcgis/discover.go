@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -41,12 +42,10 @@ func (p *Portal) Discover(ctx context.Context) ([]credential.FoundItem, error) {
 		ids[id] = true
 	}
 	folders := &titles{portal: p, of: map[string]map[string]string{}}
-	looked := make([]*credential.FoundItem, 0, len(ids))
+	looked := make([]*credential.FoundItem, len(ids))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(p.config.Concurrency)
-	for id := range ids {
-		at := len(looked)
-		looked = append(looked, nil)
+	for at, id := range slices.Sorted(maps.Keys(ids)) {
 		group.Go(func() error {
 			found, err := p.look(ctx, id, folders)
 			switch {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/keyturn/keyturn/rotator/arcgis/privilege"
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
@@ -25,9 +26,6 @@ const (
 
 // keywordRegistered is the portal's own, on an item that is registered.
 const keywordRegistered = "Registered App"
-
-// accessItem begins the privilege that stands for the access to an item.
-const accessItem = "portal:app:access:item:"
 
 func keywords(m credential.Marker) []string {
 	return []string{
@@ -160,11 +158,11 @@ func (r registered) active(slot int) bool {
 // settings is what the app may do, and where; the other fields are empty. What
 // the portal does not tell is nil.
 func (r registered) settings() (spec credential.ItemSpec) {
-	for _, privilege := range r.Privileges {
-		if id, ok := strings.CutPrefix(privilege, accessItem); ok {
+	for _, name := range r.Privileges {
+		if id, ok := strings.CutPrefix(name, privilege.ItemAccess); ok {
 			spec.Items = append(spec.Items, id)
 		} else {
-			spec.Privileges = append(spec.Privileges, privilege)
+			spec.Privileges = append(spec.Privileges, name)
 		}
 	}
 	spec.Referrers = append(spec.Referrers, r.Referrers...)
@@ -174,7 +172,7 @@ func (r registered) settings() (spec credential.ItemSpec) {
 func privileges(spec credential.ItemSpec) []string {
 	list := slices.Clone(spec.Privileges)
 	for _, id := range spec.Items {
-		list = append(list, accessItem+id)
+		list = append(list, privilege.ItemAccess+id)
 	}
 	return list
 }

@@ -45,7 +45,7 @@
 //
 // History, holds, acknowledgements of consumers, requests that were not begun,
 // and findings of drift. The settings of the primary's item are taken to be the
-// declared ones: the issuer's answers do not say. The event says that a gap
+// declared ones, whatever the issuer tells of them. The event says that a gap
 // precedes it, from which numbers on, and what could not be confirmed.
 //
 // # The chain of trust

@@ -307,6 +307,9 @@ func (k *checker) daemon(d Daemon) {
 	}
 	k.between("daemon.max_clock_skew", d.MaxClockSkew.Value, time.Second, 24*time.Hour)
 	k.between("daemon.checkpoint_every", d.CheckpointEvery.Value, time.Second, 7*24*time.Hour)
+	if d.UsageInterval.Set {
+		k.between("daemon.usage_interval", d.UsageInterval.Value, time.Minute, 7*24*time.Hour)
+	}
 }
 
 // cron checks a cron spec.

@@ -202,6 +202,9 @@ type Daemon struct {
 	// CheckpointEvery is how often the record's state is signed and kept in Vault
 	// too; none = DefaultCheckpoint.
 	CheckpointEvery Duration `yaml:"checkpoint_every"`
+	// UsageInterval is how often the issuers are asked what credentials were used
+	// for, for the metrics: 1m to 7d; none = never.
+	UsageInterval Duration `yaml:"usage_interval"`
 	// LogLevel is debug, info, warn or error; empty = DefaultLogLevel.
 	LogLevel string `yaml:"log_level" enum:"debug info warn error"`
 }
