@@ -163,7 +163,7 @@ func (p *Portal) register(ctx context.Context, item string, spec credential.Item
 	var answer registered
 	r := request{name: "register", op: "register item " + item, path: "/oauth2/registerApp", form: form, changes: true}
 	if _, err := p.manage(ctx, r, &answer); err != nil {
-		return err
+		return p.versioned(ctx, err)
 	}
 	if answer.ClientID == "" || answer.ClientSecret == "" {
 		return p.garbled(r, "a registration without client id and secret")

@@ -55,7 +55,7 @@ type usageSeries struct {
 	Etype    string      `json:"etype"`
 	Stype    string      `json:"stype"`
 	Username string      `json:"username"`
-	AppID    string      `json:"appId"`
+	AppID    string      `json:"appId,omitempty"`
 	Num      [][2]string `json:"num"`
 	Credits  [][2]string `json:"credits"`
 }
@@ -98,10 +98,11 @@ func (p *Portal) usage(c *call) (any, error) {
 		if a == nil || (!all && a.Owner != c.who.user) {
 			continue
 		}
-		if want := c.form.Get("appId"); want != "" && want != a.ClientID {
+		called := map[string]string{UsageClientID: a.ClientID, UsageItemID: a.ItemID}[c.knobs.UsageAppID]
+		if want := c.form.Get("appId"); want != "" && want != called {
 			continue
 		}
-		s := usageSeries{Etype: "svcusg", Stype: "emulator", Username: a.Owner, AppID: a.ClientID, Num: [][2]string{}, Credits: [][2]string{}}
+		s := usageSeries{Etype: "svcusg", Stype: "emulator", Username: a.Owner, AppID: called, Num: [][2]string{}, Credits: [][2]string{}}
 		var total int64
 		for t := from - from%hourMS; t <= to; t += step {
 			n := p.used.between(a.ClientID, t, min(t+step, seen))
