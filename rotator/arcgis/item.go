@@ -120,6 +120,9 @@ func (p *Portal) addItem(ctx context.Context, folder string, order credential.It
 		form: form, changes: true,
 	}
 	if _, err := p.manage(ctx, r, &answer); err != nil {
+		if p.config.APIKey != nil && credential.IsClass(err, credential.ClassDenied) {
+			err = reclassed(err, credential.ClassDenied, "to make items, an API key needs privileges such as portal:user:createItem, and at ArcGIS Enterprise it makes none: log in with a password")
+		}
 		return "", err
 	}
 	if answer.ID == "" {
