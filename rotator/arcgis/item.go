@@ -166,6 +166,10 @@ func (p *Portal) register(ctx context.Context, item string, spec credential.Item
 	var answer registered
 	r := request{name: "register", op: "register item " + item, path: "/oauth2/registerApp", form: form, changes: true}
 	if _, err := p.manage(ctx, r, &answer); err != nil {
+		if credential.IsClass(err, credential.ClassPermanent) && codeOf(err) == 400 {
+			err = reclassed(err, credential.ClassPermanent,
+				"check the declaration's privileges, which the owner must hold, its items (at most 100), its referrers, and personal")
+		}
 		return p.versioned(ctx, err)
 	}
 	if answer.ClientID == "" || answer.ClientSecret == "" {

@@ -73,6 +73,9 @@ func (p *Portal) Issue(ctx context.Context, seat credential.SeatID, expires time
 		if codeOf(err) != 0 {
 			p.forget(seat.Item) // the owner may have changed
 		}
+		if credential.IsClass(err, credential.ClassPermanent) {
+			err = reclassed(err, credential.ClassPermanent, "check the policy's lifetime: ArcGIS takes a day to a year, or what the issuer's min_lifetime says")
+		}
 		return credential.Minted{}, p.absent(ctx, seat.Item, err)
 	}
 	if !updated.Success { // the date decides how long the key lives

@@ -1,0 +1,171 @@
+package engine_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/arcgis"
+	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
+)
+
+// life is a credential that lives through everything: its first key, two
+// rotations, a change of settings and an emergency.
+type life struct {
+	*world
+	name   credential.Name
+	engine *engine.Engine
+	spec   credential.Spec
+	// deadly is true where somebody kills the key in use, which no application
+	// can be spared.
+	deadly bool
+	// between is what happens after the two rotations; nil = nothing.
+	between func(ctx context.Context, t *testing.T, l *life)
+}
+
+// begin declares a credential with an engine of its own.
+func (w *world) begin(t testing.TB, name credential.Name, item credential.ItemSpec, manager ...func(*arcgis.Config)) *life {
+	t.Helper()
+	l := &life{world: w, name: name, engine: w.engine(t, w.ports(t, manager...), engine.Hooks{})}
+	l.spec = credential.Spec{Issuer: "example", Policy: w.policy(t, lifetime, lead, drain), Item: item}
+	l.spec.Item.Title = string(name)
+	w.command(t, name, credential.Register{Actor: "test", Spec: l.spec})
+	return l
+}
+
+func (l *life) until(ctx context.Context, t testing.TB, done func(engine.Result) bool) {
+	t.Helper()
+	must(t, drive(ctx, l.engine, l.name, done))
+}
+
+// declare changes the settings.
+func (l *life) declare(t testing.TB, privileges ...string) {
+	t.Helper()
+	spec := l.spec
+	spec.Item.Privileges = slices.Concat(l.spec.Item.Privileges, privileges)
+	l.command(t, l.name, credential.Register{Actor: "test", Spec: spec})
+}
+
+// refused waits for a failure that says so.
+func (l *life) refused(ctx context.Context, t testing.TB, says string) {
+	t.Helper()
+	var said string
+	l.until(ctx, t, func(r engine.Result) bool {
+		if r.State.Failure != nil {
+			said = r.State.Failure.Message
+		}
+		return said != ""
+	})
+	if !strings.Contains(said, says) || !strings.Contains(said, "(try: ") {
+		t.Errorf("%s: the failure on record is %q, want %q in it and what to try", l.name, said, says)
+	}
+}
+
+// run lives the whole life, with a stand-in application at its side from the
+// first key on. Nothing but the item of the last key is left of it, and those
+// that successions left.
+func (l *life) run(ctx context.Context, t *testing.T) {
+	t.Helper()
+	app := l.watch(t, l.name, drain, 5*time.Millisecond)
+	app.excused = l.deadly
+	l.until(ctx, t, ended(1))
+	generation := uint64(1)
+	for range 2 {
+		generation++
+		l.rotate(t, l.name)
+		l.until(ctx, t, ended(generation))
+	}
+	if l.between != nil {
+		l.between(ctx, t, l)
+		state, err := l.engine.Look(ctx, l.name)
+		must(t, err)
+		generation = state.Generation
+	}
+	before, err := l.store.Read(ctx, l.name)
+	must(t, err)
+	l.declare(t, "premium:user:geocode")
+	generation++
+	l.until(ctx, t, ended(generation))
+	after, err := l.store.Read(ctx, l.name)
+	must(t, err)
+	if before.Primary.Seat.Item == after.Primary.Seat.Item {
+		t.Errorf("%s: the settings changed, and the item did not", l.name)
+	}
+	app.check(t)
+	if app.reads < 20 {
+		t.Errorf("%s: the application read its key %d times only", l.name, app.reads)
+	}
+
+	app = l.watch(t, l.name, 0, 5*time.Millisecond) // nobody may hold on to a leaked key
+	<-app.first
+	l.command(t, l.name, compromise(credential.KeyPrimary))
+	generation++
+	l.until(ctx, t, func(r engine.Result) bool { return safe(r) && ended(generation)(r) })
+	app.check(t)
+	l.checkRest(t, l.name, generation)
+}
+
+// leftItems counts the items that successions have left at the portal, over all
+// credentials.
+func leftItems(t testing.TB, w *world) int {
+	t.Helper()
+	left := 0
+	for _, item := range w.portal.Snapshot() {
+		state, _, err := w.record.Load(t.Context(), credential.Name(item.Title))
+		must(t, err)
+		if primary, ok := state.Primary(); state.Generation > 0 && (!ok || primary.Item != item.ID) {
+			left++
+		}
+	}
+	return left
+}
+
+// managerKey makes an API key that may have these privileges, for a manager.
+func (w *world) managerKey(ctx context.Context, t testing.TB, privileges ...string) (item string, key credential.Secret) {
+	t.Helper()
+	owner := w.issuer(t)
+	item, err := owner.EnsureItem(ctx, credential.ItemOrder{
+		Marker: credential.Marker{Installation: "test", Name: "test/manager", Rotation: "r"},
+		Spec:   credential.ItemSpec{Title: "the manager's own key", Privileges: privileges, Personal: true},
+	})
+	must(t, err)
+	minted, err := owner.Issue(ctx, credential.SeatID{Item: item, Slot: 1}, time.Now().Add(time.Hour))
+	must(t, err)
+	return item, minted.Key
+}
+
+// appToken asks for a short-lived token of the item's app, as an application does.
+func (w *world) appToken(t testing.TB, item string) credential.Secret {
+	t.Helper()
+	app := w.post(t, "/content/users/"+user+"/items/"+item+"/registeredAppInfo", "token", w.token(t))
+	token := w.post(t, "/oauth2/token", "grant_type", "client_credentials", "client_id", app["client_id"], "client_secret", app["client_secret"])
+	return credential.NewSecret(token["access_token"].(string))
+}
+
+// token is that of a person who has signed in.
+func (w *world) token(t testing.TB) any {
+	t.Helper()
+	return w.post(t, "/generateToken", "username", user, "password", password, "client", "requestip")["token"]
+}
+
+// post calls the portal by hand.
+func (w *world) post(t testing.TB, path string, pairs ...any) (answer map[string]any) {
+	t.Helper()
+	form := url.Values{"f": {"json"}}
+	for i := 0; i < len(pairs); i += 2 {
+		form.Set(pairs[i].(string), pairs[i+1].(string))
+	}
+	c := client{http: &http.Client{Transport: &http.Transport{}}}
+	defer c.http.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.portalURL+path, strings.NewReader(form.Encode()))
+	must(t, err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	_, err = c.get(r, &answer)
+	must(t, err)
+	return answer
+}
