@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyturn/keyturn/rotator/arcgis"
 	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/engine"
 )
@@ -28,11 +27,10 @@ type life struct {
 	between func(ctx context.Context, t *testing.T, l *life)
 }
 
-// begin declares a credential with an engine of its own.
-func (w *world) begin(t testing.TB, name credential.Name, item credential.ItemSpec, manager ...func(*arcgis.Config)) *life {
+// begin declares a credential.
+func (w *world) begin(t testing.TB, e *engine.Engine, name credential.Name, item credential.ItemSpec, policy credential.Policy) *life {
 	t.Helper()
-	l := &life{world: w, name: name, engine: w.engine(t, w.ports(t, manager...), engine.Hooks{})}
-	l.spec = credential.Spec{Issuer: "example", Policy: w.policy(t, lifetime, lead, drain), Item: item}
+	l := &life{world: w, name: name, engine: e, spec: credential.Spec{Issuer: "example", Policy: policy, Item: item}}
 	l.spec.Item.Title = string(name)
 	w.command(t, name, credential.Register{Actor: "test", Spec: l.spec})
 	return l

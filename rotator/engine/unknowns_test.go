@@ -14,6 +14,7 @@ import (
 	"github.com/keyturn/keyturn/rotator/arcgis"
 	"github.com/keyturn/keyturn/rotator/arcgis/emulator"
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
 )
 
 // TestUnknownsBothWays lives a whole life with each position of each knob of the
@@ -50,7 +51,8 @@ func TestUnknownsBothWays(t *testing.T) {
 				c.Password, c.APIKey = nil, func() (credential.Secret, error) { return token, nil }
 			})
 		}
-		l := own.begin(t, name, item, manager...)
+		e := own.engine(t, own.ports(t, manager...), engine.Hooks{})
+		l := own.begin(t, e, name, item, w.policy(t, lifetime, lead, drain))
 		l.between, l.deadly = p.between, p.deadly
 		if p.says != "" {
 			l.refused(ctx, t, p.says)
