@@ -1,6 +1,12 @@
 package arcgis_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -57,4 +63,35 @@ func TestAnAPIKeyMakesItemsOnlineOnly(t *testing.T) {
 			must(t, err)
 		})
 	}
+}
+
+// TestAnotherWebAdaptorIsNotABadPassword: where no portal is, no account is locked.
+func TestAnotherWebAdaptorIsNotABadPassword(t *testing.T) {
+	b := open(t, emulator.Config{Edition: emulator.Enterprise, WebAdaptor: "gis"})
+	p := client(t, b.server.URL+"/portal/sharing/rest")
+	for range 2 {
+		if f := fault(t, p.Check(t.Context()), credential.ClassPermanent, "check the issuer's url"); strings.Contains(f.Error(), "password") {
+			t.Errorf("it blames the password: %v", f)
+		}
+	}
+	if asked := len(b.calls.wire()); asked != 2 {
+		t.Errorf("%d calls, want 2", asked)
+	}
+}
+
+// TestAPortalThatDemandsAClientCertificate says so.
+func TestAPortalThatDemandsAClientCertificate(t *testing.T) {
+	authority, err := emulator.NewAuthority()
+	must(t, err)
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS, err = authority.Server(true, "127.0.0.1")
+	must(t, err)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	p := client(t, server.URL+"/gis/sharing/rest", func(c *arcgis.Config) {
+		c.TLS = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+		c.TLS.RootCAs.AppendCertsFromPEM(authority.PEM())
+	})
+	fault(t, p.Check(t.Context()), credential.ClassRetryable, "TLS handshake was refused", "client certificate")
 }
