@@ -14,7 +14,7 @@ import (
 // position is a portal as it may be, as far as no document says.
 type position struct {
 	id    int    // its place in the table
-	point int    // which open question it answers, by its number in the facts on the portal; 0 = none that is counted there
+	point int    // which open question it answers, by its number in the emulator's doc.go; 0 = none that is counted there
 	knobs string // JSON
 	note  string // what else is so
 	// portal is more of its configuration.

@@ -63,7 +63,7 @@ func TestUnknownsBothWays(t *testing.T) {
 }
 
 // TestEveryUnknownHasARow: a knob that is added needs its positions in the table,
-// and each open question of the portal's facts has at least two.
+// and each open question of the emulator's doc.go has at least two.
 func TestEveryUnknownHasARow(t *testing.T) {
 	at := map[string]map[string]bool{} // knob → the positions that it has, as JSON
 	points := map[int]int{}
