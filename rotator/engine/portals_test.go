@@ -24,9 +24,12 @@ type portalTrouble struct {
 	met func(p *emulator.Portal, failures []string) bool
 }
 
+const slowLead = 8 * time.Second
+
 func troubles() []portalTrouble {
-	const window = lead / 8 // of a claim: generating a key takes three calls, one after the other
+	const window = slowLead / 8 // of a claim: generating a key takes three calls, one after the other
 	lost := []emulator.Rule{{Kind: emulator.FaultDrop, Path: "/sharing/rest", Act: true, Every: 10}}
+	late := []emulator.Rule{{Kind: emulator.FaultDelay, Path: "/oauth2/token", Every: 7, Delay: window}}
 	limited := func(status int, wait time.Duration) emulator.Knobs {
 		return emulator.Knobs{ThrottleRequests: 60, ThrottleWindow: time.Second, ThrottleStatus: status, ThrottleRetryAfter: wait}
 	}
@@ -36,7 +39,7 @@ func troubles() []portalTrouble {
 		}
 	}
 	return []portalTrouble{
-		{id: "slow", name: "slow", faults: emulator.Faults{Latency: window / 5, Jitter: window / 5}, met: says("no answer in time")},
+		{id: "slow", name: "slow", faults: emulator.Faults{Latency: window / 8, Jitter: window / 4, Rules: late}, met: says("no answer in time")},
 		{id: "403", name: "throttles with 403", knobs: limited(403, 0), met: says("throttles (HTTP status 403)")},
 		{id: "429", name: "throttles with 429 and Retry-After", knobs: limited(429, time.Second), met: says("throttles (HTTP status 429)")},
 		{id: "lossy", name: "loses every tenth answer after acting", faults: emulator.Faults{Rules: lost},
@@ -60,7 +63,7 @@ func TestSlowThrottledAndLossyPortals(t *testing.T) {
 		for i := range 10 {
 			name := credential.Name(fmt.Sprintf("trouble-%s/c%d", x.id, i))
 			names = append(names, name)
-			l := own.begin(t, e, name, credential.ItemSpec{Privileges: []string{"premium:user:basemaps"}}, own.policy(t, lifetime, lead, drain))
+			l := own.begin(t, e, name, credential.ItemSpec{Privileges: []string{"premium:user:basemaps"}}, own.policy(t, lifetime, slowLead, drain))
 			lives.Go(func() {
 				app := own.watch(t, name, drain, 20*time.Millisecond)
 				for generation, step := range []func(){
