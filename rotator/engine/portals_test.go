@@ -33,6 +33,7 @@ func troubles() []portalTrouble {
 	limited := func(status int, wait time.Duration) emulator.Knobs {
 		return emulator.Knobs{ThrottleRequests: 60, ThrottleWindow: time.Second, ThrottleStatus: status, ThrottleRetryAfter: wait}
 	}
+	often := emulator.Faults{Rules: []emulator.Rule{{Kind: emulator.FaultThrottle, Path: "/sharing/rest", Every: 10}}} // on a slow machine, too
 	says := func(text string) func(*emulator.Portal, []string) bool {
 		return func(_ *emulator.Portal, failures []string) bool {
 			return slices.ContainsFunc(failures, func(said string) bool { return strings.Contains(said, text) })
@@ -40,8 +41,8 @@ func troubles() []portalTrouble {
 	}
 	return []portalTrouble{
 		{id: "slow", name: "slow", faults: emulator.Faults{Latency: window / 8, Jitter: window / 4, Rules: late}, met: says("no answer in time")},
-		{id: "403", name: "throttles with 403", knobs: limited(403, 0), met: says("throttles (HTTP status 403)")},
-		{id: "429", name: "throttles with 429 and Retry-After", knobs: limited(429, time.Second), met: says("throttles (HTTP status 429)")},
+		{id: "403", name: "throttles with 403", knobs: limited(403, 0), faults: often, met: says("throttles (HTTP status 403)")},
+		{id: "429", name: "throttles with 429 and Retry-After", knobs: limited(429, time.Second), faults: often, met: says("throttles (HTTP status 429)")},
 		{id: "lossy", name: "loses every tenth answer after acting", faults: emulator.Faults{Rules: lost},
 			met: func(p *emulator.Portal, _ []string) bool { return p.Faults().Rules[0].Fired > 20 }},
 	}
