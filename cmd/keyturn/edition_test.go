@@ -130,8 +130,8 @@ func (w *edition) live(t *testing.T) {
 	key := func(generation uint64) credential.Secret {
 		t.Helper()
 		eventually(t, "the rotation has ended", func() bool {
-			state := w.states(t, record)[name]
-			return state.Generation == generation && state.Rotation == nil
+			state, _, err := record.Load(ctx, name)
+			return err == nil && state.Generation == generation && state.Rotation == nil
 		})
 		stored, err := store.Read(ctx, name)
 		if err != nil || !w.portal.KeyWorks(stored.Primary.Secret.Reveal(), "") {
