@@ -228,7 +228,7 @@ func TestEnterpriseEdition(t *testing.T) {
 		t.Cleanup(l.Close)
 		return l
 	}
-	m, err := open().Portal.Whoami(t.Context())
+	m, err := open().Whoami(t.Context())
 	if err != nil || !m.Enterprise || m.Version != "11.5" {
 		t.Errorf("the portal says %+v: %v", m, err)
 	}
@@ -242,7 +242,7 @@ func TestEnterpriseEdition(t *testing.T) {
 	} {
 		t.Run(wrong.name, func(t *testing.T) {
 			defer w.change(t, wrong.old, wrong.new)()
-			_, err := open().Portal.Whoami(t.Context())
+			_, err := open().Whoami(t.Context())
 			if err == nil || !strings.Contains(err.Error(), wrong.says) || !strings.Contains(err.Error(), "(try: ") {
 				t.Errorf("%v, want %q and what to try", err, wrong.says)
 			}

@@ -198,13 +198,15 @@ func mistake(says string, privileges ...string) func(context.Context, *testing.T
 	}
 }
 
-// changeSecret rotates once with a client secret that keyturn does not know yet.
+// changeSecret changes the client secret between the promotion of a key and the
+// end of the one before it.
 func changeSecret(ctx context.Context, t *testing.T, l *life) {
 	state, err := l.engine.Look(ctx, l.name)
 	must(t, err)
 	primary, _ := state.Primary()
-	must(t, l.portal.ChangeSecretByHand(primary.Item))
 	l.rotate(t, l.name)
+	l.until(ctx, t, func(r engine.Result) bool { return r.State.Generation == state.Generation+1 })
+	must(t, l.portal.ChangeSecretByHand(primary.Item))
 	l.until(ctx, t, ended(state.Generation+1))
 }
 
