@@ -115,6 +115,11 @@ func goldenFacts() []credential.Fact {
 		credential.Drifted{Finding: credential.Finding{Kind: credential.FindingKeyRefused, Seat: seat, Detail: "refused throughout a minute", Since: at(0)}, Healed: true, Expires: at(80 * day), DrainUntil: at(2 * day), Outage: credential.Duration(time.Hour)},
 		credential.Recovered{Spec: spec, Seats: []credential.Seat{{SeatID: seat, Role: credential.RolePrimary, Fingerprint: fingerprint, Mint: 4, Expires: at(90 * day), Proven: at(0)}, {SeatID: seat.Sibling(), Role: credential.RoleOrphan, Mint: 3, Expires: at(30 * day)}}, Settings: spec.Item.SettingsHash(), Generation: 4, Version: 9, Mint: 1000004, Revision: 1000017, Due: at(60 * day), Gap: credential.Gap{Reason: "the disk of NATS was lost", Mint: 4, Revision: 17, Notes: []string{"slot 1 holds a live key that Vault does not show"}}},
 		credential.Compromised{Keys: []credential.LeakedKey{{Seat: seat, Role: credential.RolePrimary, Fingerprint: fingerprint, Expires: at(90 * day)}}, Leak: credential.Leak{Actor: "op@example.com", Reason: "found in a public repository", Request: "r-1", Since: at(0), Immediately: true, OverrideHold: true}},
+		credential.Adopted{Spec: spec, Seat: credential.Seat{SeatID: seat, Role: credential.RolePrimary, Fingerprint: fingerprint, Mint: 1, Expires: at(90 * day), Proven: at(0), Told: "0011223344556677"}, Settings: spec.Item.SettingsHash(), Version: 3, Due: at(60 * day)},
+		credential.Removing{Removal: credential.Removal{Actor: "op@example.com", Reason: "the shop is closed", Since: at(0), KeepSecret: true, KeepItem: true}},
+		credential.Removed{},
+		credential.ItemEdited{Item: seat.Item, Description: spec.Item.DescriptionHash(), Closed: claimID},
+		credential.ItemDeleted{Item: seat.Item, Closed: claimID},
 	}
 }
 

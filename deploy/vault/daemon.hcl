@@ -7,8 +7,9 @@ path "secret/data/keyturn/+/+" {
 }
 
 # Check-and-set is made obligatory here, and the versions to destroy are listed.
+# delete is for `keyturn remove`; without it only that fails.
 path "secret/metadata/keyturn/+/+" {
-  capabilities = ["create", "update", "read"]
+  capabilities = ["create", "update", "read", "delete"]
 }
 
 # Versions that hold replaced keys are destroyed when those keys are dead.

@@ -19,13 +19,11 @@ func (p *Portal) Describe(ctx context.Context, item string) (credential.ItemStat
 	if err != nil {
 		return credential.ItemStatus{}, err
 	}
-	return credential.ItemStatus{
-		Item: item, Clock: seen.clock,
-		Slots: [2]credential.SlotStatus{
-			{Active: seen.app.Active1, Expires: date(seen.item.Expires1)},
-			{Active: seen.app.Active2, Expires: date(seen.item.Expires2)},
-		},
-	}, nil
+	status := credential.ItemStatus{Item: item, Clock: seen.clock, Slots: seen.slots()}
+	if seen.app.Privileges != nil { // else it does not tell
+		status.Settings = seen.app.settings().SettingsHash()
+	}
+	return status, nil
 }
 
 // description is what was seen of an item; with an error, found still says
@@ -35,6 +33,13 @@ type description struct {
 	item  details
 	app   registered
 	clock time.Time
+}
+
+func (d description) slots() [2]credential.SlotStatus {
+	return [2]credential.SlotStatus{
+		{Active: d.app.Active1, Expires: date(d.item.Expires1)},
+		{Active: d.app.Active2, Expires: date(d.item.Expires2)},
+	}
 }
 
 func (p *Portal) describe(ctx context.Context, item string) (description, error) {
@@ -56,7 +61,10 @@ func (p *Portal) describe(ctx context.Context, item string) (description, error)
 		return seen, itemErr
 	}
 	seen.found = true
-	if seen.item.Owner != "" && seen.item.Owner != owner { // somebody else's, or it was handed over
+	if seen.item.Owner == "" {
+		seen.item.Owner = owner
+	}
+	if seen.item.Owner != owner { // somebody else's, or it was handed over
 		p.remember(item, app{owner: seen.item.Owner})
 		seen.app, appErr = p.registration(ctx, seen.item.Owner, item)
 	}
@@ -104,10 +112,16 @@ func (p *Portal) absent(ctx context.Context, item string, err error) error {
 
 // details is what the portal says of an item.
 type details struct {
-	ID       string  `json:"id"`
-	Owner    string  `json:"owner"`
-	Expires1 float64 `json:"apiToken1ExpirationDate"`
-	Expires2 float64 `json:"apiToken2ExpirationDate"`
+	ID           string   `json:"id"`
+	Owner        string   `json:"owner"`
+	Title        string   `json:"title"`
+	Description  string   `json:"description"`
+	Tags         []string `json:"tags"`
+	TypeKeywords []string `json:"typeKeywords"`
+	Folder       string   `json:"ownerFolder"` // an id; empty = the root
+	Protected    bool     `json:"protected"`
+	Expires1     float64  `json:"apiToken1ExpirationDate"`
+	Expires2     float64  `json:"apiToken2ExpirationDate"`
 }
 
 func (p *Portal) details(ctx context.Context, item string) (details, time.Time, error) {

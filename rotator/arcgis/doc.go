@@ -30,6 +30,10 @@
 //     like a key of the slot is one.
 //   - Revoking always says success: only a read-back of inactive counts.
 //   - An edit of privileges or referrers kills both keys: it is never made.
+//   - An update replaces all type keywords, those of others, too: they are read
+//     and sent with ours. An empty field is cleared only with clearEmptyFields.
+//   - Deleting may mean the recycle bin, where keys may live on: it is permanent,
+//     after both slots were read back inactive.
 //   - The owner's name stands in the path of an item, not the caller's.
 //   - Search lags: items are found in the owner's folder, by their marker.
 //   - 403 is a denial or a throttle: what the portal denies, it explains.

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
+	"sync"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -28,34 +30,37 @@ func next(start, got, named int) int {
 	return 0
 }
 
-// folderID returns the id of a folder by its title, and makes it if it is not
-// there; an empty title is the root, with an empty id.
-func (p *Portal) folderID(ctx context.Context, title string) (string, error) {
-	if title == "" {
+// place is a folder by its title, in somebody's content; an empty title is the root.
+type place struct{ owner, title string }
+
+// folderID returns the id of a folder, and makes it if it is not there; the root
+// has an empty id.
+func (p *Portal) folderID(ctx context.Context, at place) (string, error) {
+	if at.title == "" {
 		return "", nil
 	}
 	p.mu.Lock()
-	id := p.folders[title]
+	id := p.folders[at]
 	p.mu.Unlock()
 	if id != "" {
 		return id, nil
 	}
-	id, err := p.findFolder(ctx, title)
+	id, err := p.findFolder(ctx, at)
 	if id == "" && err == nil {
-		id, err = p.makeFolder(ctx, title)
+		id, err = p.makeFolder(ctx, at)
 	}
 	if err == nil {
 		p.mu.Lock()
-		p.folders[title] = id
+		p.folders[at] = id
 		p.mu.Unlock()
 	}
 	return id, err
 }
 
-func (p *Portal) forgetFolder(title string) {
+func (p *Portal) forgetFolder(at place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.folders, title)
+	delete(p.folders, at)
 }
 
 type folder struct {
@@ -63,33 +68,40 @@ type folder struct {
 	Title string `json:"title"`
 }
 
-func (p *Portal) findFolder(ctx context.Context, title string) (string, error) {
+// listFolders lists an owner's folders; the root is not among them.
+func (p *Portal) listFolders(ctx context.Context, owner string) ([]folder, error) {
 	var listing struct {
 		Folders []folder `json:"folders"`
 	}
-	r := request{name: "list-folders", op: "list folders", path: userPath(p.config.Username), form: url.Values{"num": {"1"}}}
-	if _, err := p.manage(ctx, r, &listing); err != nil {
+	r := request{name: "list-folders", op: "list folders", path: userPath(owner), form: url.Values{"num": {"1"}}}
+	_, err := p.manage(ctx, r, &listing)
+	return listing.Folders, err
+}
+
+func (p *Portal) findFolder(ctx context.Context, at place) (string, error) {
+	folders, err := p.listFolders(ctx, at.owner)
+	if err != nil {
 		return "", err
 	}
-	for _, folder := range listing.Folders {
-		if folder.Title == title {
+	for _, folder := range folders {
+		if folder.Title == at.title {
 			return folder.ID, nil
 		}
 	}
 	return "", nil
 }
 
-func (p *Portal) makeFolder(ctx context.Context, title string) (string, error) {
+func (p *Portal) makeFolder(ctx context.Context, at place) (string, error) {
 	var made struct {
 		Folder folder `json:"folder"`
 	}
 	r := request{
-		name: "make-folder", op: "make folder " + title, path: userPath(p.config.Username, "createFolder"),
-		form: url.Values{"title": {title}}, changes: true,
+		name: "make-folder", op: "make folder " + at.title, path: userPath(at.owner, "createFolder"),
+		form: url.Values{"title": {at.title}}, changes: true,
 	}
 	_, err := p.manage(ctx, r, &made)
 	if isRefusal(err) { // titles are unique: somebody else may have made it
-		if id, again := p.findFolder(ctx, title); again == nil && id != "" {
+		if id, again := p.findFolder(ctx, at); again == nil && id != "" {
 			return id, nil
 		}
 	}
@@ -102,18 +114,51 @@ func (p *Portal) makeFolder(ctx context.Context, title string) (string, error) {
 	return made.Folder.ID, nil
 }
 
+// titles are the titles of folders, read once for each owner.
+type titles struct {
+	portal *Portal
+	mu     sync.Mutex
+	of     map[string]map[string]string // owner → id of a folder → its title
+}
+
+// title is that of a folder; the root has none.
+func (t *titles) title(ctx context.Context, owner, id string) (string, error) {
+	if id == "" {
+		return "", nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of[owner] == nil {
+		folders, err := t.portal.listFolders(ctx, owner)
+		if err != nil {
+			return "", err
+		}
+		t.of[owner] = map[string]string{}
+		for _, folder := range folders {
+			t.of[owner][folder.ID] = folder.Title
+		}
+	}
+	title, ok := t.of[owner][id]
+	if !ok {
+		return "", t.portal.fault(request{op: "list folders"}, credential.ClassRetryable, fmt.Errorf("the folder %s of %s is not there", cut(printable(id)), owner), "ask again: it may have been deleted just now")
+	}
+	return title, nil
+}
+
 // listed is an item as a folder's listing shows it. Its dates are not to be
 // trusted there, so they are not read.
 type listed struct {
 	ID           string   `json:"id"`
+	Title        string   `json:"title"`
 	Created      int64    `json:"created"`
 	TypeKeywords []string `json:"typeKeywords"`
 }
 
-// findItems looks through the owner's folder, page by page, for items with all
-// the keywords: the registered ones first, then the oldest.
-func (p *Portal) findItems(ctx context.Context, folder string, keywords []string) ([]listed, error) {
+// findItems looks through an owner's folder, page by page, for the items to
+// keep: the registered ones first, then the oldest.
+func (p *Portal) findItems(ctx context.Context, owner, folder string, keep func(listed) bool) ([]listed, error) {
 	var found []listed
+	known := map[string]bool{"": true}
 	start := 1
 	for range pages {
 		var page struct {
@@ -121,15 +166,15 @@ func (p *Portal) findItems(ctx context.Context, folder string, keywords []string
 			NextStart int      `json:"nextStart"`
 		}
 		r := request{
-			name: "list-items", op: "list the owner's items", path: userPath(p.config.Username, folder),
+			name: "list-items", op: "list the owner's items", path: userPath(owner, folder),
 			form: url.Values{"num": {itoa(pageSize)}, "start": {itoa(start)}},
 		}
 		if _, err := p.manage(ctx, r, &page); err != nil {
 			return nil, err
 		}
 		for _, item := range page.Items {
-			known := slices.ContainsFunc(found, func(f listed) bool { return f.ID == item.ID })
-			if !known && item.ID != "" && hasAll(item.TypeKeywords, keywords) {
+			if !known[item.ID] && keep(item) {
+				known[item.ID] = true
 				found = append(found, item)
 			}
 		}
@@ -146,7 +191,28 @@ func (p *Portal) findItems(ctx context.Context, folder string, keywords []string
 	return nil, p.fault(request{op: "list the owner's items"}, credential.ClassPermanent, errors.New("the list has no end"), "give keyturn's items a folder of their own")
 }
 
-func (l listed) registered() bool { return slices.Contains(l.TypeKeywords, "Registered App") }
+// everywhere is findItems in the root and in every folder of an owner. What is
+// moved meanwhile may be missed.
+func (p *Portal) everywhere(ctx context.Context, owner string, keep func(listed) bool) (map[folder][]listed, error) {
+	folders, err := p.listFolders(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	all := map[folder][]listed{}
+	for _, at := range append([]folder{{}}, folders...) {
+		found, err := p.findItems(ctx, owner, at.ID, keep)
+		if credential.IsClass(err, credential.ClassNotFound) && at.ID != "" {
+			continue // it was deleted meanwhile, with what was in it
+		}
+		if err != nil {
+			return nil, err
+		}
+		all[at] = found
+	}
+	return all, nil
+}
+
+func (l listed) registered() bool { return slices.Contains(l.TypeKeywords, keywordRegistered) }
 
 func order(first bool) int {
 	if first {

@@ -15,13 +15,16 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// The keywords by which an item is found again. An item without all three is
-// not ours.
+// The keywords by which an item is found again: one that a rotation made has all
+// three, one that was adopted has no rotation.
 const (
 	keywordInstallation = "keyturn-installation:"
 	keywordCredential   = "keyturn-credential:"
 	keywordRotation     = "keyturn-rotation:"
 )
+
+// keywordRegistered is the portal's own, on an item that is registered.
+const keywordRegistered = "Registered App"
 
 // accessItem begins the privilege that stands for the access to an item.
 const accessItem = "portal:app:access:item:"
@@ -48,28 +51,38 @@ func keyword(prefix, value string) string {
 // an unanswered call may leave, it takes the oldest that is registered.
 func (p *Portal) EnsureItem(ctx context.Context, order credential.ItemOrder) (string, error) {
 	r := request{op: "make item " + order.Spec.Title}
-	for _, part := range []string{order.Marker.Installation, string(order.Marker.Name), order.Marker.Rotation} {
-		if part == "" || strings.ContainsFunc(part, func(r rune) bool { return r == ',' || unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
-			return "", p.fault(r, credential.ClassPermanent, errors.New("a marker cannot be empty or hold commas and spaces"), "check the installation's name")
-		}
+	if err := p.checkMarker(r, order.Marker.Installation, string(order.Marker.Name), order.Marker.Rotation); err != nil {
+		return "", err
 	}
 	item, err := p.ensure(ctx, order)
 	if credential.IsClass(err, credential.ClassNotFound) {
 		// a folder or item that was there a moment ago
-		p.forgetFolder(order.Spec.Folder)
+		p.forgetFolder(place{p.config.Username, order.Spec.Folder})
 		return "", reclassed(err, credential.ClassRetryable, "it was deleted in between: the next attempt begins anew")
 	}
 	return item, err
 }
 
+// checkMarker refuses what could not be found again.
+func (p *Portal) checkMarker(r request, parts ...string) error {
+	for _, part := range parts {
+		if part == "" || strings.ContainsFunc(part, func(r rune) bool { return r == ',' || unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+			return p.fault(r, credential.ClassPermanent, errors.New("a marker cannot be empty or hold commas and spaces"), "check the installation's name")
+		}
+	}
+	return nil
+}
+
 func (p *Portal) ensure(ctx context.Context, order credential.ItemOrder) (string, error) {
-	folder, err := p.folderID(ctx, order.Spec.Folder)
+	folder, err := p.folderID(ctx, place{p.config.Username, order.Spec.Folder})
 	if err != nil {
 		return "", err
 	}
 	var found []listed
 	if !order.First { // reading the whole folder for each of many new items would take for ever
-		if found, err = p.findItems(ctx, folder, keywords(order.Marker)); err != nil {
+		marker := keywords(order.Marker)
+		marked := func(item listed) bool { return hasAll(item.TypeKeywords, marker) }
+		if found, err = p.findItems(ctx, p.config.Username, folder, marked); err != nil {
 			return "", err
 		}
 	}
@@ -137,12 +150,28 @@ type registered struct {
 	ClientID     string   `json:"client_id"`
 	ClientSecret string   `json:"client_secret"`
 	Privileges   []string `json:"privileges"`
+	Referrers    []string `json:"httpReferrers"`
+	Personal     bool     `json:"isPersonalAPIToken"`
 	Active1      bool     `json:"apiToken1Active"`
 	Active2      bool     `json:"apiToken2Active"`
 }
 
 func (r registered) active(slot int) bool {
 	return (slot == 1 && r.Active1) || (slot == 2 && r.Active2)
+}
+
+// settings is what the app may do, and where; the other fields are empty. What
+// the portal does not tell is nil.
+func (r registered) settings() (spec credential.ItemSpec) {
+	for _, privilege := range r.Privileges {
+		if id, ok := strings.CutPrefix(privilege, accessItem); ok {
+			spec.Items = append(spec.Items, id)
+		} else {
+			spec.Privileges = append(spec.Privileges, privilege)
+		}
+	}
+	spec.Referrers = append(spec.Referrers, r.Referrers...)
+	return spec
 }
 
 func privileges(spec credential.ItemSpec) []string {
@@ -209,35 +238,4 @@ func jsonArray(list []string) string {
 		return "[]"
 	}
 	return string(text)
-}
-
-// Remove unregisters an item, which kills its keys, and deletes it for good,
-// past the recycle bin. An item that is not there is no error.
-func (p *Portal) Remove(ctx context.Context, item string) error {
-	status, err := p.describe(ctx, item)
-	switch {
-	case credential.IsClass(err, credential.ClassNotFound):
-		return nil
-	case credential.IsClass(err, credential.ClassPermanent) && status.found: // not registered
-	case err != nil:
-		return err
-	}
-	if known := p.remembered(item); err == nil && known.clientID != "" {
-		r := request{
-			name: "unregister", op: "unregister item " + item, changes: true,
-			path: "/oauth2/apps/" + url.PathEscape(known.clientID) + "/unregister",
-		}
-		if _, err := p.manage(ctx, r, nil); err != nil {
-			return err
-		}
-	}
-	r := request{
-		name: "delete-item", op: "delete item " + item, changes: true,
-		path: userPath(p.ownerOf(item), "items", item, "delete"), form: url.Values{"permanentDelete": {"true"}},
-	}
-	p.forget(item)
-	if _, err := p.manage(ctx, r, nil); err != nil && !credential.IsClass(err, credential.ClassNotFound) {
-		return err
-	}
-	return nil
 }

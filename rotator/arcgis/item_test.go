@@ -229,8 +229,8 @@ func TestUnregisteredItemIsNotTakenForAMissingOne(t *testing.T) {
 	b.byHand("/oauth2/apps/"+b.emulated.Snapshot()[0].ClientID+"/unregister", url.Values{})
 	_, err := b.portal.Describe(t.Context(), item)
 	fault(t, err, credential.ClassPermanent, "not registered")
-	must(t, b.portal.Remove(t.Context(), item))
-	must(t, b.portal.Remove(t.Context(), item)) // not there is no error
+	must(t, b.portal.Remove(t.Context(), item, false))
+	must(t, b.portal.Remove(t.Context(), item, false)) // not there is no error
 	if n := len(b.emulated.Snapshot()); n != 0 {
 		t.Errorf("%d items are left", n)
 	}
@@ -284,7 +284,7 @@ func TestRemoveGoesPastTheRecycleBin(t *testing.T) {
 	b := open(t, emulator.Config{})
 	seat := credential.SeatID{Item: b.item(), Slot: 1}
 	key := b.issue(seat).Key
-	must(t, b.portal.Remove(t.Context(), seat.Item))
+	must(t, b.portal.Remove(t.Context(), seat.Item, true))
 	if b.emulated.KeyWorks(key.Reveal(), "") || len(b.emulated.Snapshot()) != 0 {
 		t.Errorf("left: %+v", b.emulated.Snapshot())
 	}

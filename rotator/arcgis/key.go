@@ -66,20 +66,11 @@ func (p *Portal) Issue(ctx context.Context, seat credential.SeatID, expires time
 		form:    url.Values{fmt.Sprintf("apiToken%dExpirationDate", seat.Slot): {milliseconds(expires)}},
 		changes: true,
 	}
-	var updated struct {
-		Success bool `json:"success"`
-	}
-	if _, err := p.manage(ctx, update, &updated); err != nil {
-		if codeOf(err) != 0 {
-			p.forget(seat.Item) // the owner may have changed
-		}
+	if err := p.update(ctx, seat.Item, update); err != nil { // the date decides how long the key lives
 		if credential.IsClass(err, credential.ClassPermanent) {
 			err = reclassed(err, credential.ClassPermanent, "check the policy's lifetime: ArcGIS takes a day to a year, or what the issuer's min_lifetime says")
 		}
-		return credential.Minted{}, p.absent(ctx, seat.Item, err)
-	}
-	if !updated.Success { // the date decides how long the key lives
-		return credential.Minted{}, p.garbled(update, "an answer that does not say success")
+		return credential.Minted{}, err
 	}
 	r.form = credentials(known, seat)
 	r.form.Set("grant_type", "client_credentials")
@@ -105,6 +96,23 @@ func (p *Portal) Issue(ctx context.Context, seat credential.SeatID, expires time
 	return credential.Minted{Key: credential.NewSecret(answer.AccessToken), Expires: clock.Add(left).UTC().Truncate(time.Second)}, nil
 }
 
+// update changes fields of an item; only an answer that says success is one.
+func (p *Portal) update(ctx context.Context, item string, r request) error {
+	var answer struct {
+		Success bool `json:"success"`
+	}
+	if _, err := p.manage(ctx, r, &answer); err != nil {
+		if codeOf(err) != 0 {
+			p.forget(item) // the owner may have changed
+		}
+		return p.absent(ctx, item, err)
+	}
+	if !answer.Success {
+		return p.garbled(r, "an answer that does not say success")
+	}
+	return nil
+}
+
 // credentials are the fields that generating and revoking have in common. No
 // manager's token goes with them.
 func credentials(known app, seat credential.SeatID) url.Values {
@@ -121,6 +129,17 @@ func (p *Portal) appRefused(item string, cached bool, err error) error {
 		return err
 	}
 	return reclassed(err, credential.ClassRetryable, "the item's client id and secret are read anew with the next attempt")
+}
+
+// SlotOf tells by a key's own end on which slot it was generated, 1 or 2; ok is
+// false for what is no API key.
+func SlotOf(key credential.Secret) (slot int, ok bool) {
+	for slot := 1; slot <= 2; slot++ {
+		if isKey(key.Reveal(), slot) {
+			return slot, true
+		}
+	}
+	return 0, false
 }
 
 // isKey tells a key from the short-lived token that the same call returns when

@@ -236,5 +236,5 @@ func TestSomebodyElsesItemIsReachedUnderItsOwner(t *testing.T) {
 		t.Error("the key does not work")
 	}
 	must(t, chief.Revoke(t.Context(), seat))
-	must(t, chief.Remove(t.Context(), seat.Item))
+	must(t, chief.Remove(t.Context(), seat.Item, true))
 }

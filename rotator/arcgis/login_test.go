@@ -162,7 +162,7 @@ func TestEveryRequestCarriesTheRefererAndJSONAndNothingInTheQuery(t *testing.T) 
 	_, err = b.portal.Expiring(t.Context(), in(2*month))
 	must(t, err)
 	must(t, b.portal.Revoke(t.Context(), seat))
-	must(t, b.portal.Remove(t.Context(), seat.Item))
+	must(t, b.portal.Remove(t.Context(), seat.Item, true))
 	wire := b.calls.wire()
 	if len(wire) < 10 {
 		t.Fatalf("only %d requests", len(wire))

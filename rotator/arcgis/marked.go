@@ -1,23 +1,21 @@
 package arcgis
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// Marked lists the owner's items in a folder that an installation made for one of
-// the credentials, whatever the rotation. It reads the folder once. A folder that
-// is not there holds none; it is not made.
-func (p *Portal) Marked(ctx context.Context, folder, installation string, names []credential.Name) (map[credential.Name][]string, error) {
-	id := ""
-	if folder != "" {
-		var err error
-		if id, err = p.findFolder(ctx, folder); err != nil || id == "" {
-			return nil, err
-		}
-	}
-	found, err := p.findItems(ctx, id, []string{keyword(keywordInstallation, installation)})
+// Marked lists the owner's items, in whichever folder, that carry the marker of an
+// installation, the oldest first. Items whose credential is none of the names are
+// among them, without a name: the portal may hold it shortened only. What somebody
+// moves meanwhile may be missed.
+func (p *Portal) Marked(ctx context.Context, installation string, names []credential.Name) ([]credential.MarkedItem, error) {
+	ours := keyword(keywordInstallation, installation)
+	found, err := p.everywhere(ctx, p.config.Username, func(item listed) bool { return slices.Contains(item.TypeKeywords, ours) })
 	if err != nil {
 		return nil, err
 	}
@@ -25,13 +23,23 @@ func (p *Portal) Marked(ctx context.Context, folder, installation string, names 
 	for _, name := range names {
 		of[keyword(keywordCredential, string(name))] = name
 	}
-	marked := map[credential.Name][]string{}
-	for _, item := range found {
-		for _, word := range item.TypeKeywords {
-			if name, ok := of[word]; ok {
-				marked[name] = append(marked[name], item.ID)
+	marked := []credential.MarkedItem{}
+	for _, items := range found {
+		for _, item := range items {
+			m := credential.MarkedItem{Item: item.ID, Title: item.Title, Created: date(float64(item.Created))}
+			for _, word := range item.TypeKeywords {
+				if name, ok := of[word]; ok {
+					m.Name = name
+				}
+				if rotation, ok := strings.CutPrefix(word, keywordRotation); ok {
+					m.Rotation = rotation
+				}
 			}
+			marked = append(marked, m)
 		}
 	}
-	return marked, nil
+	slices.SortFunc(marked, func(a, b credential.MarkedItem) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Item, b.Item))
+	})
+	return slices.CompactFunc(marked, func(a, b credential.MarkedItem) bool { return a.Item == b.Item }), nil
 }

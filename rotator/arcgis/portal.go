@@ -55,8 +55,8 @@ type Portal struct {
 	clock  clock
 
 	mu      sync.Mutex
-	apps    map[string]app    // item id → what is known of it; secrets live here only
-	folders map[string]string // title → folder id
+	apps    map[string]app   // item id → what is known of it; secrets live here only
+	folders map[place]string // whose folder, and its title → folder id
 }
 
 // app is what is remembered of an item. The secret may be missing.
@@ -102,7 +102,7 @@ func New(c Config) (*Portal, error) {
 		}
 		c.Transport = transport
 	}
-	p := &Portal{config: c, root: strings.TrimSuffix(c.URL, "/"), apps: map[string]app{}, folders: map[string]string{}}
+	p := &Portal{config: c, root: strings.TrimSuffix(c.URL, "/"), apps: map[string]app{}, folders: map[place]string{}}
 	_, p.traced = c.Transport.(*http.Transport)
 	p.login.free = c.APIKey != nil
 	p.client = &http.Client{

@@ -25,6 +25,28 @@ type Register struct {
 	Frozen *Hold
 }
 
+// Adopt begins the record of a credential whose key somebody else made. It was read
+// from Vault, and proven at the issuer.
+type Adopt struct {
+	Spec        Spec
+	Actor       string
+	Seat        SeatID
+	Fingerprint Fingerprint
+	Expires     time.Time
+	// Version is the KV version that holds it.
+	Version uint64
+	// Settings is the hash of those that the item has; Told is ItemStatus.Settings.
+	Settings, Told string
+	// Frozen is the freeze that the credential begins under; nil = none.
+	Frozen *Hold
+}
+
+// Remove ends a credential: its keys die.
+type Remove struct {
+	Actor, Reason        string
+	KeepSecret, KeepItem bool
+}
+
 // RequestRotation asks for a rotation.
 type RequestRotation struct {
 	ID     string
@@ -105,6 +127,8 @@ type KeyIssued struct {
 	Fingerprint Fingerprint
 	Expires     time.Time
 	Version     uint64
+	// Told are the item's settings as the issuer told them; empty = unknown.
+	Told string
 }
 
 // KeyPromoted is the result of promote.
@@ -141,6 +165,29 @@ type StepFailed struct {
 // GiveUp ends a rotation before its promotion.
 type GiveUp struct{ Why string }
 
+// ClaimItem opens the claim to edit or delete an item.
+type ClaimItem struct {
+	Op   Operation
+	Item string
+}
+
+// ItemAmended is the result of an edit in place; Description is the hash of what
+// was written.
+type ItemAmended struct{ Item, Description string }
+
+// ItemGone is the result of a deletion.
+type ItemGone struct{ Item string }
+
+// KeysGone is the result of the last step of a removal.
+type KeysGone struct{}
+
+// FoundStray tells of an item with our marker, after a sweep.
+type FoundStray struct {
+	MarkedItem
+	// Grace is how old it must be.
+	Grace time.Duration
+}
+
 // Found tells of a difference between record, Vault and issuer.
 type Found struct {
 	Finding Finding
@@ -152,6 +199,13 @@ type Found struct {
 }
 
 func (Register) command()        {}
+func (Adopt) command()           {}
+func (Remove) command()          {}
+func (ClaimItem) command()       {}
+func (ItemAmended) command()     {}
+func (ItemGone) command()        {}
+func (KeysGone) command()        {}
+func (FoundStray) command()      {}
 func (RequestRotation) command() {}
 func (Retry) command()           {}
 func (Compromise) command()      {}

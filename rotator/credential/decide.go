@@ -10,15 +10,20 @@ import (
 // Decide turns a command into the one event that follows from it, or says why
 // none does. It changes nothing; every rule that guards an append stands here.
 func Decide(s State, c Command, v View) (Event, error) {
-	if s.Status != StatusRegistered && !registers(c) {
-		return Event{}, ErrUnknown
-	}
 	asked, ok := c.(Asked)
 	if ok {
 		c = asked.Command
+	}
+	if !s.takes(c) {
+		return Event{}, ErrUnknown
+	}
+	if ok {
 		if err := s.refuseRepeat(asked, v); err != nil {
 			return Event{}, err
 		}
+	}
+	if err := s.refuseRemoving(c); err != nil {
+		return Event{}, err
 	}
 	fact, actor, request, err := decide(s, c, v)
 	if err != nil {
@@ -38,6 +43,12 @@ func decide(s State, c Command, v View) (fact Fact, actor, request string, err e
 	switch c := c.(type) {
 	case Register:
 		fact, err = register(s, c, v)
+		return fact, c.Actor, "", err
+	case Adopt:
+		fact, err = adopt(s, c, v)
+		return fact, c.Actor, "", err
+	case Remove:
+		fact, err = remove(s, c, v)
 		return fact, c.Actor, "", err
 	case RequestRotation:
 		fact, err = requestRotation(s, c, v)
@@ -83,10 +94,44 @@ func decide(s State, c Command, v View) (fact Fact, actor, request string, err e
 			err = ErrStale
 		}
 		fact = Abandoned(c)
+	case ClaimItem:
+		fact, err = claimItem(s, c, v)
+	case ItemAmended:
+		fact, err = itemEdited(s, c, v)
+	case ItemGone:
+		fact, err = itemDeleted(s, c, v)
+	case KeysGone:
+		fact, err = removed(s, v)
+	case FoundStray:
+		fact, err = stray(s, c, v)
 	case Found:
 		fact, err = found(s, c, v)
 	}
 	return fact, actor, request, err
+}
+
+// takes reports whether a command has a meaning for a credential of this status.
+// What was removed may still have items to delete.
+func (s State) takes(c Command) bool {
+	switch c.(type) {
+	case Register, Adopt:
+		return true
+	case FoundStray, ClaimItem, ItemGone, StepFailed, Found:
+		return s.Status != StatusUnknown
+	}
+	return s.Status == StatusRegistered
+}
+
+// refuseRemoving lets a credential that is going away do nothing but go.
+func (s State) refuseRemoving(c Command) error {
+	switch c.(type) {
+	case Retry, PutHold, Release, Compromise, Remove, ClaimRevoke, KeyInvalidated, StepFailed, ClaimItem, ItemGone, KeysGone, Found, FoundStray:
+		return nil
+	}
+	if s.Removing == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: the credential is being removed since %s (try: again when it is gone)", ErrStale, s.Removing.Since.UTC().Format(time.RFC3339))
 }
 
 func tell(s State, c Tell, v View) (Fact, error) {
@@ -98,61 +143,6 @@ func tell(s State, c Tell, v View) (Fact, error) {
 		return Expired{Fingerprint: primary.Fingerprint, Expires: primary.Expires}, nil
 	}
 	return Expiring{Level: c.Level, Fingerprint: primary.Fingerprint, Expires: primary.Expires}, nil
-}
-
-// newClaim opens a claim on a seat if every earlier one that it meets is
-// closed, is the one that closes with it, or is over plus the margin.
-func newClaim(s State, v View, op Operation, seat SeatID, closing string) (Claim, error) {
-	claim := Claim{
-		ID: v.ID, Daemon: v.Daemon, Op: op, Seat: seat,
-		Window: Duration(s.Spec.Policy.ClaimWindow()), Opened: v.Now.UTC(),
-	}
-	for _, earlier := range s.Claims {
-		if earlier.ID == closing || !earlier.meets(op, seat) {
-			continue
-		}
-		if v.Seen[earlier.ID] < earlier.Over() {
-			if s.besides(earlier, op, seat, v) {
-				continue
-			}
-			return Claim{}, fmt.Errorf("%w: %s by %s on %s", ErrClaimed, earlier.Op, earlier.Daemon, earlier.Seat)
-		}
-		claim.Supersedes = append(claim.Supersedes, earlier.ID)
-	}
-	switch op {
-	case OpGenerate:
-		claim.Mint = s.Mint + 1
-		_, claim.Fence = s.Seat(seat)
-	case OpRevoke:
-		leaked, _ := s.Seat(seat)
-		claim.Fence = leaked.Leak == nil || !leaked.Leak.Immediately // that one needs no Vault
-	case OpCreateItem:
-	}
-	return claim, guard(s, v, op, seat)
-}
-
-// guard keeps I2 and I7: no rotation generates on or revokes a primary, and
-// nothing destroys a named key while a hold stands. An operator's word about a
-// leaked key goes over both.
-func guard(s State, v View, op Operation, id SeatID) error {
-	seat, ok := s.Seat(id)
-	if !ok {
-		return nil
-	}
-	leak := Leak{}
-	if seat.Leak != nil {
-		leak = *seat.Leak
-	}
-	if seat.Leak != nil && op == OpGenerate {
-		return fmt.Errorf("%w: the key on %s leaked, and dies by its own claim", ErrStale, id)
-	}
-	if seat.Role == RolePrimary && !leak.Immediately {
-		return fmt.Errorf("%w: %s on %s, which is the primary", ErrStale, op, id)
-	}
-	if seat.named() && s.held(v) && !leak.OverrideHold {
-		return fmt.Errorf("%w: by %s: %s", ErrHeld, s.holder().Actor, s.holder().Reason)
-	}
-	return nil
 }
 
 func beginRotation(s State, c Begin, v View, actor string) (Fact, error) {
@@ -177,13 +167,6 @@ func beginRotation(s State, c Begin, v View, actor string) (Fact, error) {
 		rotation.Phase, rotation.NewItem, rotation.Target = PhaseItem, true, SeatID{Slot: 1}
 	}
 	return Started{Rotation: rotation, Claim: claim}, nil
-}
-
-// holding returns the claim that the pass holds; every call under it was
-// answered, or the pass would have ended.
-func holding(s State, v View, op Operation) (Claim, bool) {
-	claim, ok := s.claim(v.Work.Claim)
-	return claim, ok && claim.Op == op
 }
 
 func claimMint(s State, v View) (Fact, error) {
@@ -240,14 +223,15 @@ func keyIssued(s State, c KeyIssued, v View) (Fact, error) {
 	}
 	return Issued{
 		Seat: c.Seat, Mint: c.Mint, Fingerprint: c.Fingerprint,
-		Expires: c.Expires.UTC(), Version: c.Version, Closed: closed,
+		Expires: c.Expires.UTC(), Version: c.Version, Closed: closed, Told: c.Told,
 	}, nil
 }
 
 func keyPromoted(s State, c KeyPromoted, v View) (Fact, error) {
 	r := s.Rotation
 	candidate, ok := s.Candidate()
-	if s.orphaned() && (r == nil || r.Phase == PhaseDrain) { // a key that still drains takes over
+	primary, _ := s.Primary()
+	if (s.orphaned() || s.refused(primary.SeatID)) && (r == nil || r.Phase == PhaseDrain) { // a key that still drains takes over
 		candidate, ok = s.spare(v)
 	} else if r == nil || r.Phase != PhaseReady {
 		return nil, ErrStale
@@ -293,10 +277,14 @@ func dueAfter(s State, v View, expires time.Time) time.Time {
 
 func claimRevoke(s State, c ClaimRevoke, v View) (Fact, error) {
 	seat, ok := s.Seat(c.Seat)
-	if !ok || (seat.Leak == nil && (s.Rotation == nil || s.Rotation.Phase != PhaseDrain)) {
+	if !ok || (seat.Leak == nil && s.Removing == nil && (s.Rotation == nil || s.Rotation.Phase != PhaseDrain)) {
 		return nil, ErrStale
 	}
-	if step := retire(s, v, seat); step.Kind != StepRetire && step.Reason != ReasonHeld {
+	ends := retire
+	if s.Removing != nil {
+		ends = end
+	}
+	if step := ends(s, v, seat); step.Kind != StepRetire && step.Reason != ReasonHeld {
 		return nil, fmt.Errorf("%w: %s", ErrStale, step.Why)
 	}
 	claim, err := newClaim(s, v, OpRevoke, c.Seat, "")
@@ -311,7 +299,7 @@ func claimRevoke(s State, c ClaimRevoke, v View) (Fact, error) {
 
 func keyInvalidated(s State, c KeyInvalidated, v View) (Fact, error) {
 	seat, ok := s.Seat(c.Seat)
-	killed := seat.Role == RolePrimary && seat.Leak != nil && seat.Leak.Immediately && c.How == HowRevoked
+	killed := seat.Role == RolePrimary && c.How == HowRevoked && (s.Removing != nil || (seat.Leak != nil && seat.Leak.Immediately))
 	if !ok || (seat.Role == RolePrimary && !killed) || seat.Role == RoleCandidate {
 		return nil, ErrStale // a candidate is given up first
 	}
@@ -328,6 +316,10 @@ func keyInvalidated(s State, c KeyInvalidated, v View) (Fact, error) {
 	case HowExpired:
 		if !seat.expired(v.IssuerNow()) {
 			return nil, fmt.Errorf("%w: the key on %s has not expired", ErrStale, c.Seat)
+		}
+	case HowReplaced:
+		if !seat.Replaced {
+			return nil, fmt.Errorf("%w: the key on %s was not replaced", ErrStale, c.Seat)
 		}
 	default:
 		return nil, fmt.Errorf("%w: a key does not die by %q", ErrStale, c.How)
@@ -369,8 +361,10 @@ func found(s State, c Found, v View) (Fact, error) {
 	}
 	if c.Finding.Kind == FindingUnknownKey {
 		// only who holds the claim to generate there, and has not used it, can tell
+		// and, when no claim is open there, anybody
 		claim, ok := holding(s, v, OpGenerate)
-		if !ok || claim.Seat != c.Finding.Seat || claim.Fence || v.Work.Minted || s.Rotation == nil || s.Rotation.Phase != PhaseIssue {
+		mine := ok && claim.Seat == c.Finding.Seat && !claim.Fence && !v.Work.Minted && s.Rotation != nil && s.Rotation.Phase == PhaseIssue
+		if !mine && !s.idle(c.Finding.Seat) {
 			return nil, ErrStale
 		}
 	}

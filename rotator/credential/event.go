@@ -38,6 +38,9 @@ const (
 	TypeHeld         EventType = "io.keyturn.credential.held"
 	TypeReleased     EventType = "io.keyturn.credential.released"
 	TypeRecovered    EventType = "io.keyturn.credential.recovered"
+	TypeAdopted      EventType = "io.keyturn.credential.adopted"
+	TypeRemoving     EventType = "io.keyturn.credential.removing"
+	TypeRemoved      EventType = "io.keyturn.credential.removed"
 	TypeStarted      EventType = "io.keyturn.rotation.started"
 	TypeFailed       EventType = "io.keyturn.rotation.failed"
 	TypeAbandoned    EventType = "io.keyturn.rotation.abandoned"
@@ -51,6 +54,8 @@ const (
 	TypeExpiring     EventType = "io.keyturn.key.expiring"
 	TypeExpired      EventType = "io.keyturn.key.expired"
 	TypeDrift        EventType = "io.keyturn.drift.detected"
+	TypeItemEdited   EventType = "io.keyturn.item.edited"
+	TypeItemDeleted  EventType = "io.keyturn.item.deleted"
 )
 
 // Registered begins a record.
@@ -143,6 +148,8 @@ type Issued struct {
 	Expires     time.Time   `json:"expires"`
 	Version     uint64      `json:"vault_version"`
 	Closed      string      `json:"closed,omitempty"`
+	// Told are the item's settings as the issuer tells them; empty = unknown.
+	Told string `json:"told_settings,omitempty"`
 }
 
 // Acknowledged says that a consumer uses the key.
@@ -185,6 +192,8 @@ type How string
 const (
 	HowRevoked How = "revoked"
 	HowExpired How = "expired"
+	// HowReplaced: the issuer refuses it, and its slot holds a key that is not ours.
+	HowReplaced How = "replaced"
 )
 
 // Expiring tells that the primary nears its expiry.
@@ -287,6 +296,16 @@ func DecodeFact(kind EventType, data []byte) (Fact, error) {
 	switch kind {
 	case TypeRegistered:
 		return decode[Registered](data)
+	case TypeAdopted:
+		return decode[Adopted](data)
+	case TypeRemoving:
+		return decode[Removing](data)
+	case TypeRemoved:
+		return decode[Removed](data)
+	case TypeItemEdited:
+		return decode[ItemEdited](data)
+	case TypeItemDeleted:
+		return decode[ItemDeleted](data)
 	case TypeUpdated:
 		return decode[Updated](data)
 	case TypeHeld:

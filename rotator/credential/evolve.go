@@ -3,6 +3,7 @@ package credential
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // Evolve is the only way in which a state changes. It knows no clock: all that
@@ -15,6 +16,16 @@ func Evolve(s State, e Event) State {
 	switch f := e.Fact.(type) {
 	case Registered:
 		s.Status, s.Spec, s.Frozen = StatusRegistered, f.Spec, f.Frozen
+	case Adopted:
+		s.adopt(f)
+	case Removing:
+		s.remove(f)
+	case Removed:
+		s.removed()
+	case ItemEdited:
+		s.edited(f)
+	case ItemDeleted:
+		s.deleted(f)
 	case Updated:
 		s.update(f)
 		s.lower(e)
@@ -25,7 +36,7 @@ func Evolve(s State, e Event) State {
 	case Recovered:
 		s.recover(f)
 	case Started:
-		s.start(f)
+		s.start(f, e.At)
 	case Failed:
 		s.fail(f.Failure)
 		if f.Unused {
@@ -33,9 +44,9 @@ func Evolve(s State, e Event) State {
 		}
 		s.close(f.Closed)
 	case Abandoned:
-		s.abandon()
+		s.abandon(e.At)
 	case StepClaimed:
-		s.claimStep(f)
+		s.claimStep(f, e.At)
 	case Issued:
 		s.issue(f, e)
 	case Acknowledged:
@@ -55,7 +66,7 @@ func Evolve(s State, e Event) State {
 	case Expired:
 		s.Notice = LevelExpired
 	case Drifted:
-		s.drift(f)
+		s.drift(f, e.At)
 		s.lower(e)
 	}
 	return s
@@ -71,6 +82,9 @@ func (s *State) lower(e Event) {
 
 func (s *State) update(f Updated) {
 	if f.Spec != nil {
+		if _, ok := s.Primary(); ok && f.Spec.Item.DescriptionHash() != s.Spec.Item.DescriptionHash() {
+			s.Edit = &PendingEdit{}
+		}
 		s.Spec = *f.Spec
 	}
 	if !f.Due.IsZero() {
@@ -112,8 +126,11 @@ func (v *Vault) accept(version uint64) {
 	}
 }
 
-func (s *State) start(f Started) {
+func (s *State) start(f Started, at time.Time) {
 	rotation := f.Rotation
+	if rotation.Reason == ReasonRefused {
+		s.Healed = at
+	}
 	s.Rotation = &rotation
 	s.Requested, s.Again, s.Failure = nil, "", nil
 	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool { return dead(d.Kind) })
@@ -122,9 +139,12 @@ func (s *State) start(f Started) {
 
 // abandon ends a rotation before its promotion. What it was begun for is still
 // wanted, and the next one takes its seats over.
-func (s *State) abandon() {
-	if s.Rotation != nil {
-		s.Again = s.Rotation.Reason
+func (s *State) abandon(at time.Time) {
+	if r := s.Rotation; r != nil {
+		s.Again = r.Reason
+		if r.NewItem {
+			s.leave(r.Target.Item, at)
+		}
 	}
 	s.Rotation, s.Failure = nil, nil
 	s.orphan()
@@ -138,17 +158,21 @@ func (s *State) orphan() {
 	}
 }
 
-func (s *State) claimStep(f StepClaimed) {
+func (s *State) claimStep(f StepClaimed, at time.Time) {
 	s.close(f.Closed)
 	if r := s.Rotation; r != nil {
 		switch {
 		case f.NewItem:
 			r.Acknowledged = nil // they used a key that is given up
+			if r.NewItem {
+				s.leave(r.Target.Item, at)
+			}
 			r.NewItem, r.Phase, r.Target = true, PhaseItem, SeatID{Slot: 1}
 			s.orphan()
 		case f.Claim.Op == OpGenerate:
 			r.Acknowledged = nil
 			r.Phase, r.Target = PhaseIssue, f.Claim.Seat
+			s.keep(f.Claim.Seat.Item)
 		}
 	}
 	s.open(f.Claim)
@@ -177,7 +201,7 @@ func (s *State) open(c Claim) {
 				s.Seats[i].Claimed = true
 			}
 		}
-	case OpCreateItem:
+	case OpCreateItem, OpEditItem, OpDeleteItem:
 	}
 }
 
@@ -203,7 +227,7 @@ func (s *State) issue(f Issued, e Event) {
 	for i, seat := range s.Seats {
 		if seat.SeatID == f.Seat {
 			s.Seats[i].Fingerprint, s.Seats[i].Expires, s.Seats[i].Over = f.Fingerprint, f.Expires, ""
-			s.Seats[i].Proven, s.Seats[i].Claimed = e.At, false
+			s.Seats[i].Proven, s.Seats[i].Claimed, s.Seats[i].Told = e.At, false, f.Told
 		}
 	}
 	if s.Rotation != nil {
@@ -213,6 +237,11 @@ func (s *State) issue(f Issued, e Event) {
 
 func (s *State) promote(f Promoted, e Event) {
 	s.Vault.Other = ""
+	if primary, _ := s.Primary(); s.refused(primary.SeatID) {
+		if seat, _ := s.Seat(f.Seat); seat.Role == RoleDraining {
+			s.Healed = e.At
+		}
+	}
 	for i, seat := range s.Seats {
 		switch {
 		case seat.SeatID == f.Seat:
@@ -225,13 +254,21 @@ func (s *State) promote(f Promoted, e Event) {
 			}
 		}
 	}
+	for _, seat := range append(s.Seats, Seat{SeatID: s.Killed}) {
+		if seat.Item != f.Seat.Item {
+			s.leave(seat.Item, e.At)
+		}
+	}
+	s.keep(f.Seat.Item)
 	s.Killed = SeatID{}
 	s.Generation++
 	s.Due = f.Due
 	s.Vault.Version, s.Vault.Accepted, s.Vault.Foreign = f.Version, 0, false
 	s.Failure, s.Notice = nil, LevelNone
-	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool { return dead(d.Kind) }) // of the primary before
-	s.Requested = nil                                                                  // a request during the rotation hurried it on
+	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool { // of the primary before
+		return dead(d.Kind) || (d.Seat.Item != f.Seat.Item && (d.Kind == FindingSettings || d.Kind == FindingUnknownKey))
+	})
+	s.Requested = nil // a request during the rotation hurried it on
 	if r := s.Rotation; r != nil {
 		s.Settings = r.Settings
 		r.Phase, r.Promoted, r.DrainUntil = PhaseDrain, e.At, f.DrainUntil
@@ -247,7 +284,7 @@ func (s *State) invalidate(f Invalidated) {
 	}
 	s.Vault.Version = f.Version
 	s.Vault.Destroyed = max(s.Vault.Destroyed, f.Destroyed)
-	if primary, ok := s.Primary(); ok && primary.SeatID == f.Seat {
+	if primary, ok := s.Primary(); ok && primary.SeatID == f.Seat && s.Removing == nil {
 		s.Killed = f.Seat
 	}
 	s.Seats = slices.DeleteFunc(s.Seats, func(seat Seat) bool { return seat.SeatID == f.Seat })
@@ -261,7 +298,12 @@ func (s *State) finish() {
 	}
 }
 
-func (s *State) drift(f Drifted) {
+func (s *State) drift(f Drifted, at time.Time) {
+	if f.Finding.Kind == FindingStrayItem {
+		s.leave(f.Finding.Seat.Item, at)
+		s.Old[len(s.Old)-1].Stray = true
+		return
+	}
 	s.Drift = slices.DeleteFunc(s.Drift, func(d Finding) bool {
 		return d.Kind == f.Finding.Kind && d.Seat == f.Finding.Seat
 	})
@@ -276,9 +318,16 @@ func (s *State) drift(f Drifted) {
 	if !f.Healed && f.Finding.Kind != FindingExpiry {
 		s.Drift = append(s.Drift, f.Finding)
 	}
+	if f.Finding.Kind == FindingKeyReplaced {
+		for i, seat := range s.Seats {
+			if seat.SeatID == f.Finding.Seat {
+				s.Seats[i].Replaced = !f.Healed
+			}
+		}
+	}
 	if f.Expires.IsZero() {
 		if !f.Healed {
-			s.forget(f.Finding)
+			s.forget(f.Finding, at)
 		}
 		return
 	}
@@ -297,17 +346,19 @@ func (s *State) drift(f Drifted) {
 // forget takes a seat off the list on which an unknown key was found before
 // anything was generated: it is not ours, so it is not ours to revoke. The claim
 // of who found it was not used, and nobody would come to close it.
-func (s *State) forget(f Finding) {
-	if f.Kind != FindingUnknownKey {
+func (s *State) forget(f Finding, at time.Time) {
+	r := s.Rotation
+	if f.Kind != FindingUnknownKey || r == nil || r.Phase != PhaseIssue || r.Target != f.Seat {
 		return
 	}
 	s.Seats = slices.DeleteFunc(s.Seats, func(seat Seat) bool {
 		return seat.SeatID == f.Seat && seat.Fingerprint == "" && seat.Role == RoleCandidate
 	})
 	s.Claims = slices.DeleteFunc(s.Claims, func(c Claim) bool { return c.Seat == f.Seat && c.Op == OpGenerate })
-	if s.Rotation != nil {
-		s.Rotation.NewItem, s.Rotation.Phase, s.Rotation.Target = true, PhaseItem, SeatID{Slot: 1}
+	if r.NewItem {
+		s.leave(r.Target.Item, at)
 	}
+	r.NewItem, r.Phase, r.Target = true, PhaseItem, SeatID{Slot: 1}
 }
 
 // blocks reports whether a finding stops planned steps until an operator has
@@ -319,5 +370,5 @@ func blocks(kind FindingKind) bool {
 // dead reports whether a finding says that a key is of no use: if it is the
 // primary, the next one is made at once.
 func dead(kind FindingKind) bool {
-	return kind == FindingKeyRefused || kind == FindingItemMissing || kind == FindingNotCarried
+	return kind == FindingKeyRefused || kind == FindingKeyReplaced || kind == FindingItemMissing || kind == FindingNotCarried
 }

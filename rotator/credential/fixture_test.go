@@ -145,3 +145,32 @@ func inDrain(change ...func(*credential.Policy)) *life {
 	l.now = l.state.Due
 	return l.must(credential.Begin{Reason: credential.ReasonExpiring}).issue().promote()
 }
+
+// finish ends the open drain: the old keys are revoked.
+func (l *life) finish() *life {
+	if until := l.state.Rotation.DrainUntil; until.After(l.now) {
+		l.now = until
+	}
+	for _, seat := range l.state.Seats {
+		if seat.Role != credential.RolePrimary {
+			l.must(credential.ClaimRevoke{Seat: seat.SeatID}, credential.KeyInvalidated{
+				Seat: seat.SeatID, How: credential.HowRevoked, Version: l.state.Vault.Version + 1,
+			})
+		}
+	}
+	return l
+}
+
+// succeeded is one whose second key is on a new item, and alone.
+func succeeded() *life {
+	l := withFirstKey().must(credential.Register{Spec: other()}, credential.Begin{Reason: credential.ReasonSettings}, credential.ItemMade{Item: "i2"})
+	return l.issue().promote().finish()
+}
+
+// healed is one whose first key was dead at the issuer and has just been replaced.
+func healed() *life {
+	l := withFirstKey(func(p *credential.Policy) { p.DrainSet, p.Drain = true, 0 }).must(
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingKeyRefused, Seat: credential.SeatID{Item: "i1", Slot: 1}}},
+		credential.Begin{Reason: credential.ReasonRefused})
+	return l.issue().promote().finish()
+}

@@ -206,6 +206,12 @@ func (s State) besides(earlier Claim, op Operation, id SeatID, v View) bool {
 
 // failure is the memory of failed attempts that a step adds to.
 func (s State) failure(step StepKind, id SeatID) *Failure {
+	if old, ok := s.OldItem(id.Item); ok && (step == StepDiscard || step == StepDelete) {
+		return old.Failure
+	}
+	if s.Edit != nil && (step == StepAmend || step == StepEdit) {
+		return s.Edit.Failure
+	}
 	seat, ok := s.Seat(id)
 	if ok && seat.Leak != nil && (step == StepRetire || step == StepRevoke) {
 		return seat.Leak.Failure
@@ -221,9 +227,19 @@ func (s State) Attempts(step StepKind, id SeatID) int {
 	return 0
 }
 
-// fail remembers a failed attempt: one to kill a leaked key where the leak is, so
-// that nothing else waits for it.
+// fail remembers a failed attempt: one to kill a leaked key where the leak is, one
+// about an item with the item, so that nothing else waits for it.
 func (s *State) fail(f Failure) {
+	if s.Edit != nil && (f.Step == StepAmend || f.Step == StepEdit) {
+		s.Edit = &PendingEdit{Failure: &f}
+		return
+	}
+	for i, old := range s.Old {
+		if old.Item == f.Seat.Item && (f.Step == StepDiscard || f.Step == StepDelete) {
+			s.Old[i].Failure = &f
+			return
+		}
+	}
 	for i, seat := range s.Seats {
 		if seat.SeatID == f.Seat && seat.Leak != nil && (f.Step == StepRetire || f.Step == StepRevoke) {
 			leak := *seat.Leak
@@ -244,6 +260,14 @@ func (s State) Failures() []Failure {
 	for _, seat := range s.Leaked() {
 		if seat.Leak.Failure != nil {
 			all = append(all, *seat.Leak.Failure)
+		}
+	}
+	if s.Edit != nil && s.Edit.Failure != nil {
+		all = append(all, *s.Edit.Failure)
+	}
+	for _, old := range s.Old {
+		if old.Failure != nil {
+			all = append(all, *old.Failure)
 		}
 	}
 	return all
@@ -287,7 +311,7 @@ func (s State) spare(v View) (Seat, bool) {
 }
 
 func (s State) fit(seat Seat, v View) bool {
-	return !seat.Proven.IsZero() && !seat.Claimed && seat.Leak == nil && !seat.expired(v.IssuerNow()) && !s.refused(seat.SeatID)
+	return !seat.Proven.IsZero() && !seat.Claimed && !seat.Replaced && seat.Leak == nil && !seat.expired(v.IssuerNow()) && !s.refused(seat.SeatID)
 }
 
 func (r *Rotation) ready() bool { return r != nil && r.Phase == PhaseReady }

@@ -68,6 +68,7 @@ func checks() []check {
 		{"notice", notice},
 		{"under claim", underClaim},
 		{"back-off", backoff},
+		{"removing", removing},
 		{"leaked", leaked},
 	}, planned()...)
 }
@@ -94,6 +95,15 @@ func Next(s State, v View) Step {
 			step.At = earlier(step.At, kill.At)
 		}
 	}
+	if step.Kind != StepWait || s.Status == StatusUnknown {
+		return step
+	}
+	if beside, ok := tidy(s, v); ok {
+		if beside.Kind != StepWait {
+			return beside
+		}
+		step.At = earlier(step.At, beside.At)
+	}
 	return step
 }
 
@@ -118,7 +128,10 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func unmanaged(s State, _ View) (Step, bool) {
+func unmanaged(s State, v View) (Step, bool) {
+	if c, ok := s.claim(v.Work.Claim); ok && s.serves(c) {
+		return Step{}, false
+	}
 	return wait(ReasonNotRegistered, time.Time{}, "the credential is not managed"), s.Status != StatusRegistered
 }
 
@@ -143,7 +156,7 @@ func rank(l Level) int {
 func notice(s State, v View) (Step, bool) {
 	level := levelAt(s, v.IssuerNow())
 	return Step{Kind: StepNotice, Reason: ReasonNotice, Level: level, Why: "the primary key nears its expiry"},
-		rank(level) > rank(s.Notice)
+		rank(level) > rank(s.Notice) && s.Removing == nil
 }
 
 func nextNotice(s State, v View) time.Time {
@@ -176,6 +189,10 @@ func underClaim(s State, v View) (Step, bool) {
 		step.Kind = StepRevoke
 	case c.Op == OpCreateItem:
 		step.Kind = StepItem
+	case c.Op == OpEditItem:
+		step.Kind = StepEdit
+	case c.Op == OpDeleteItem:
+		step.Kind = StepDelete
 	case v.Work.Minted:
 		step.Kind = StepStore
 	default:
@@ -190,8 +207,15 @@ func (s State) serves(c Claim) bool {
 	r := s.Rotation
 	seat, listed := s.Seat(c.Seat)
 	switch {
+	case c.Op == OpEditItem:
+		return s.Edit != nil
+	case c.Op == OpDeleteItem:
+		_, old := s.OldItem(c.Seat.Item)
+		return old
 	case c.Op == OpRevoke && !listed:
 		return false
+	case c.Op == OpRevoke && s.Removing != nil:
+		return true
 	case c.Op == OpRevoke && seat.Leak != nil:
 		return seat.Role != RoleCandidate && (seat.Role != RolePrimary || seat.Leak.Immediately)
 	case r == nil:

@@ -17,7 +17,7 @@ func draining(s State, v View) (Step, bool) {
 		}
 	}
 	if reason, why, ok := s.overtaken(v); ok {
-		return beginAt(s, v, reason, v.Now, why)
+		return s.heal(v, reason, why)
 	}
 	var soonest Step
 	for _, seat := range s.Seats {
@@ -69,6 +69,9 @@ func retire(s State, v View, seat Seat) Step {
 	expired := seat.expired(v.IssuerNow())
 	if step, ok := blocked(s, v); ok && expired {
 		return step // its end is written to Vault, too
+	}
+	if seat.Replaced {
+		return Step{Kind: StepExpire, Reason: ReasonRefused, Seat: seat.SeatID, Why: "the old key is dead, and its slot is somebody else's"}
 	}
 	if expired {
 		return Step{Kind: StepExpire, Reason: ReasonKeyExpired, Seat: seat.SeatID, Why: "the old key has expired"}
@@ -136,7 +139,7 @@ func begin(s State, v View) (Step, bool) {
 	case !ok:
 		return beginAt(s, v, ReasonFirstKey, v.Now, "there is no key yet")
 	case s.refused(primary.SeatID):
-		return beginAt(s, v, ReasonRefused, v.Now, "the issuer refuses the primary key")
+		return s.heal(v, ReasonRefused, "the issuer refuses the primary key")
 	case s.Requested != nil && s.Requested.Now:
 		return beginAt(s, v, ReasonRequested, v.Now, "asked for by "+s.Requested.Actor)
 	case s.Requested != nil:
@@ -151,6 +154,36 @@ func begin(s State, v View) (Step, bool) {
 		reason, why = ReasonSchedule, "the schedule says so"
 	}
 	return beginAt(s, v, reason, s.inWindow(v, later(s.Due, v.IssuerNow())), why)
+}
+
+// heal gets applications another key for one that is dead at the issuer: one that
+// still drains, or a new one. It happens now and then only, or an issuer that
+// refuses for a while would be given one key after another. Any other reason to
+// begin waits for nothing.
+func (s State) heal(v View, reason Reason, why string) (Step, bool) {
+	if reason != ReasonRefused {
+		return beginAt(s, v, reason, v.Now, why)
+	}
+	next := s.Healed.Add(4 * s.Spec.Policy.ProbeInterval())
+	asked := s.Requested != nil && s.Requested.Now
+	if !s.Healed.IsZero() && v.Now.Before(next) && !v.Now.Before(s.Healed) && !asked {
+		return wait(ReasonDrift, next, why+", and one was replaced a moment ago"), true
+	}
+	if seat, ok := s.spare(v); ok {
+		return Step{Kind: StepPromote, Reason: reason, Seat: seat.SeatID, Why: why}, true
+	}
+	return beginAt(s, v, reason, v.Now, why)
+}
+
+// idle reports whether no key of ours can be on the seat beside the primary: none
+// is listed, and no claim may put one there.
+func (s State) idle(id SeatID) bool {
+	primary, ok := s.Primary()
+	_, listed := s.Seat(id)
+	for _, c := range s.Claims {
+		listed = listed || c.meets(OpGenerate, id)
+	}
+	return ok && !listed && primary.Sibling() == id && (s.Rotation == nil || s.Rotation.Target != id)
 }
 
 // free reports whether a seat may be generated over. A key that still drains is
@@ -231,7 +264,8 @@ func (s State) target(reason Reason, v View) (Operation, SeatID) {
 		return OpCreateItem, SeatID{}
 	}
 	for _, d := range s.Drift {
-		if (d.Kind == FindingUnknownKey && d.Seat == idle) || (d.Kind == FindingItemMissing && d.Seat.Item == idle.Item) {
+		gone := d.Kind == FindingItemMissing || d.Kind == FindingSettings
+		if (d.Kind == FindingUnknownKey && d.Seat == idle) || (gone && d.Seat.Item == idle.Item) {
 			return OpCreateItem, SeatID{}
 		}
 	}

@@ -63,14 +63,6 @@ func (s *State) answer(e Event) {
 	}
 }
 
-func registers(c Command) bool {
-	if asked, ok := c.(Asked); ok {
-		c = asked.Command
-	}
-	_, ok := c.(Register)
-	return ok
-}
-
 func register(s State, c Register, v View) (Fact, error) {
 	if s.Status != StatusRegistered {
 		return Registered{Spec: c.Spec, Frozen: c.Frozen}, nil

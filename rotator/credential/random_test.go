@@ -72,6 +72,15 @@ func wish(t *rapid.T, l *life) credential.Command {
 		credential.Found{Finding: credential.Finding{Kind: credential.FindingVaultChanged, Version: mint}},
 		credential.Found{Finding: credential.Finding{Kind: credential.FindingUnknownKey, Seat: seat}},
 		credential.Found{Finding: credential.Finding{Kind: credential.FindingKeyRefused, Seat: seat}},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingKeyReplaced, Seat: seat}},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingItemMissing, Seat: seat}},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingSettings, Seat: seat}, Healed: mint == 6},
+		credential.Found{Finding: credential.Finding{Kind: credential.FindingItemInUse, Seat: seat}, Healed: mint > 2},
+		credential.FoundStray{MarkedItem: credential.MarkedItem{Item: seat.Item, Rotation: fmt.Sprintf("id-%d", mint), Created: l.now.Add(-time.Hour)}, Grace: time.Minute},
+		credential.ClaimItem{Op: credential.OpDeleteItem, Item: seat.Item}, credential.ItemGone{Item: seat.Item},
+		credential.ClaimItem{Op: credential.OpEditItem, Item: seat.Item}, credential.ItemAmended{Item: seat.Item}, credential.KeysGone{},
+		credential.Remove{Actor: "ann", Reason: "r", KeepItem: mint%2 == 0}, credential.Register{Spec: titled()},
+		credential.Adopt{Spec: changed, Actor: "ann", Seat: seat, Fingerprint: fingerprint, Expires: l.now.Add(80 * day), Version: 3, Settings: changed.Item.SettingsHash()},
 		credential.Found{Finding: credential.Finding{Kind: credential.FindingExpiry, Seat: seat}, Expires: l.now.Add(time.Duration(mint) * day)},
 		credential.Found{Finding: credential.Finding{Kind: credential.FindingVaultOutage, Since: l.now.Add(-time.Hour)}, Outage: time.Hour},
 	}).Draw(t, "command")
@@ -86,34 +95,10 @@ func follow(t *rapid.T, l *life) credential.Command {
 			Answered: rapid.Bool().Draw(t, "answered"), Wait: time.Minute,
 		}
 	}
-	switch step.Kind {
-	case credential.StepBegin:
-		return credential.Begin{Reason: step.Reason}
-	case credential.StepItem:
-		return credential.ItemMade{Item: fmt.Sprintf("i%d", l.serial)}
-	case credential.StepIssue, credential.StepStore, credential.StepVerify:
-		return credential.KeyIssued{
-			Seat: l.state.Rotation.Target, Mint: l.state.Mint, Fingerprint: credential.Fingerprint(fmt.Sprintf("fp-%d", l.state.Mint)),
-			Expires: l.now.Add(l.skew).Add(90 * day), Version: l.state.Vault.Version + 1,
-		}
-	case credential.StepPromote:
-		candidate, _ := l.state.Seat(step.Seat)
-		return credential.KeyPromoted{Fingerprint: candidate.Fingerprint, Version: l.state.Vault.Version + 1}
-	case credential.StepRetire:
-		return credential.ClaimRevoke{Seat: step.Seat}
-	case credential.StepRevoke:
-		return credential.KeyInvalidated{Seat: step.Seat, How: credential.HowRevoked, Version: l.state.Vault.Version + 1}
-	case credential.StepExpire:
-		return credential.KeyInvalidated{Seat: step.Seat, How: credential.HowExpired, Version: l.state.Vault.Version + 1}
-	case credential.StepResume:
-		return credential.ClaimMint{}
-	case credential.StepAbandon:
-		return credential.GiveUp{Why: step.Why}
-	case credential.StepNotice:
-		return credential.Tell{Level: step.Level}
-	case credential.StepWait, credential.StepConfirm, credential.StepDrain:
+	if step.Kind == credential.StepWait {
+		return credential.Release{}
 	}
-	return credential.Release{}
+	return success(l, step)
 }
 
 func check(t *rapid.T, before credential.State, event credential.Event, after credential.State, view credential.View) {
@@ -131,7 +116,7 @@ func check(t *rapid.T, before credential.State, event credential.Event, after cr
 	if roles[credential.RolePrimary] > 1 || roles[credential.RoleCandidate] > 1 {
 		t.Fatalf("roles %v", roles)
 	}
-	if old, had := before.Primary(); had && roles[credential.RolePrimary] == 0 && (old.Leak == nil || !old.Leak.Immediately || after.Killed != old.SeatID) {
+	if old, had := before.Primary(); had && before.Removing == nil && roles[credential.RolePrimary] == 0 && (old.Leak == nil || !old.Leak.Immediately || after.Killed != old.SeatID) {
 		t.Fatalf("%s left no primary", event.Fact.Type())
 	}
 	if now, ok := after.Primary(); ok && after.Killed != (credential.SeatID{}) {
@@ -142,12 +127,18 @@ func check(t *rapid.T, before credential.State, event credential.Event, after cr
 			t.Fatalf("%s was promoted, with the leak %v and claimed %v", f.Seat, seat.Leak, seat.Claimed)
 		}
 	}
-	if after.Mint < before.Mint || after.Revision != before.Revision+1 || after.Generation < before.Generation {
+	if after.Mint < before.Mint || after.Revision != before.Revision+1 || (after.Generation < before.Generation && after.Status == credential.StatusRegistered) {
 		t.Fatalf("a counter fell or jumped")
 	}
 	if after.Rotation == nil && before.Rotation != nil && roles[credential.RolePrimary] == 1 && len(after.Seats) != 1 {
-		if _, abandoned := event.Fact.(credential.Abandoned); !abandoned {
+		_, abandoned := event.Fact.(credential.Abandoned)
+		if _, removing := event.Fact.(credential.Removing); !abandoned && !removing {
 			t.Fatalf("the rotation ended with %d seats", len(after.Seats))
+		}
+	}
+	for _, old := range after.Old {
+		if primary, ok := after.Primary(); ok && old.Item == primary.Item && after.Removing == nil {
+			t.Fatalf("%s has the primary's item deleted", event.Fact.Type())
 		}
 	}
 	for _, claim := range after.Claims {
@@ -172,7 +163,7 @@ func checkClaim(t *rapid.T, before credential.State, claim credential.Claim, eve
 		if seat.Leak != nil && claim.Op == credential.OpRevoke {
 			leak = *seat.Leak
 		}
-		if seat.Role == credential.RolePrimary && !leak.Immediately {
+		if seat.Role == credential.RolePrimary && !leak.Immediately && before.Removing == nil {
 			t.Fatalf("%s claimed on the primary", claim.Op)
 		}
 		if seat.Fingerprint != "" && before.Held(view.Now) && !leak.OverrideHold {
@@ -180,6 +171,16 @@ func checkClaim(t *rapid.T, before credential.State, claim credential.Claim, eve
 		}
 		if seat.Leak != nil && claim.Op == credential.OpGenerate {
 			t.Fatalf("a key is generated over the leaked one on %s", claim.Seat)
+		}
+	}
+	if claim.Op == credential.OpDeleteItem {
+		for _, seat := range before.Seats {
+			if seat.Item == claim.Seat.Item {
+				t.Fatalf("the item of %s is to be deleted", seat.SeatID)
+			}
+		}
+		if before.Held(view.Now) {
+			t.Fatalf("an item is to be deleted while held")
 		}
 	}
 	closed := ""
@@ -191,10 +192,15 @@ func checkClaim(t *rapid.T, before credential.State, claim credential.Claim, eve
 		if seat.Leak != nil && seat.Leak.Immediately && claim.Op == credential.OpRevoke && earlier.Op == credential.OpRevoke {
 			continue // both kill the same key
 		}
-		if earlier.ID != closed && earlier.Seat == claim.Seat && view.Seen[earlier.ID] < earlier.Over() {
+		if earlier.ID != closed && overlap(earlier.Seat, claim.Seat) && view.Seen[earlier.ID] < earlier.Over() {
 			t.Fatalf("%s claimed on %s while %s may be at work there", claim.Op, claim.Seat, earlier.Op)
 		}
 	}
+}
+
+// overlap reports whether two claims cover a common seat; slot 0 covers an item.
+func overlap(a, b credential.SeatID) bool {
+	return a.Item == b.Item && (a.Slot == b.Slot || a.Slot == 0 || b.Slot == 0)
 }
 
 func encode(t *rapid.T, value any) string {

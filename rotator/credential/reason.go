@@ -39,5 +39,7 @@ const (
 	ReasonDrainOver  Reason = "drain-over"
 	ReasonKeyExpired Reason = "key-expired"
 	ReasonUnwanted   Reason = "unwanted"
+	ReasonRemoved    Reason = "removed"     // an operator wants the credential no longer
+	ReasonDescribed  Reason = "description" // title, folder, tags or description changed
 	ReasonNotice     Reason = "notice"
 )

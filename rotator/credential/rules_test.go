@@ -68,6 +68,13 @@ func other() credential.Spec {
 	return s
 }
 
+// titled is a spec with another title.
+func titled() credential.Spec {
+	s := spec()
+	s.Item.Title, s.Item.Tags = "another title", []string{"maps"}
+	return s
+}
+
 func TestASuccessorWaitsForTheClaimToBeOver(t *testing.T) {
 	l := withFirstKey()
 	l.now = l.state.Due

@@ -50,6 +50,11 @@ type Seat struct {
 	Claimed bool `json:"claimed,omitempty"`
 	// Leak is set when the key is in wrong hands.
 	Leak *Leak `json:"leak,omitempty"`
+	// Replaced is true when the key is dead and the slot holds another one, which
+	// keyturn did not make: it is nobody's to revoke.
+	Replaced bool `json:"replaced,omitempty"`
+	// Told is ItemStatus.Settings when the key was made; empty = unknown.
+	Told string `json:"told_settings,omitempty"`
 }
 
 // named reports whether the seat may hold a key that an event has named: no
@@ -69,6 +74,8 @@ const (
 	OpGenerate   Operation = "generate"
 	OpRevoke     Operation = "revoke"
 	OpCreateItem Operation = "create-item"
+	OpEditItem   Operation = "edit-item"
+	OpDeleteItem Operation = "delete-item"
 )
 
 // Claim is the right to make calls that change the issuer.

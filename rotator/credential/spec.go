@@ -33,6 +33,9 @@ type ItemSpec struct {
 	// Personal acknowledges privileges that reach beyond location services
 	// (the portal's "personal" scope).
 	Personal bool `json:"personal,omitempty"`
+	// AllowUnlisted lets Privileges hold names that are not in the catalogue. It
+	// is no setting: the issuer never hears of it.
+	AllowUnlisted bool `json:"allow_unlisted,omitempty"`
 }
 
 // SettingsHash identifies the settings, whatever their order: the first 16
@@ -43,12 +46,22 @@ func (i ItemSpec) SettingsHash() string {
 		slices.Sort(list)
 		return slices.Compact(list)
 	}
-	text, err := json.Marshal([][]string{sorted(i.Privileges), sorted(i.Items), sorted(i.Referrers)})
+	return hash([][]string{sorted(i.Privileges), sorted(i.Items), sorted(i.Referrers)})
+}
+
+func hash(lists [][]string) string {
+	text, err := json.Marshal(lists)
 	if err != nil { // strings always encode
 		panic(err)
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
+}
+
+// DescriptionHash identifies what is edited in place: title, folder, description
+// and tags.
+func (i ItemSpec) DescriptionHash() string {
+	return hash([][]string{{i.Title, i.Folder, i.Description}, i.Tags})
 }
 
 // Equal reports whether two specs declare the same.

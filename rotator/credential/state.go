@@ -50,6 +50,22 @@ type State struct {
 	Notice Level `json:"notice,omitempty"`
 	// Drift is what was found and is not healed.
 	Drift []Finding `json:"drift,omitempty"`
+	// Healed is when a key that was dead at the issuer was last replaced.
+	Healed time.Time `json:"healed,omitzero"`
+	// Edit is set while the item is to be edited in place.
+	Edit *PendingEdit `json:"edit,omitempty"`
+	// Old are items that were left and are to be deleted; Kept are those that an
+	// operator kept when a life under this name ended.
+	Old  []OldItem `json:"old_items,omitempty"`
+	Kept []string  `json:"kept_items,omitempty"`
+	// Removing is set while the credential is being removed.
+	Removing *Removal `json:"removing,omitempty"`
+}
+
+// PendingEdit is an edit of title, folder, tags and description, and of the marker.
+type PendingEdit struct {
+	// Failure is the memory of failed attempts; nil = none.
+	Failure *Failure `json:"failure,omitempty"`
 }
 
 // Status says whether the credential is managed.
@@ -180,6 +196,10 @@ const (
 	FindingVaultOutage  FindingKind = "vault-unreadable" // time of a drain that does not count
 	FindingItemMissing  FindingKind = "item-missing"     // the item is gone at the issuer
 	FindingNotCarried   FindingKind = "key-not-in-vault" // Vault has lost a key that was to take over again
+	FindingKeyReplaced  FindingKind = "key-replaced"     // the primary is refused, and its slot holds another key
+	FindingSettings     FindingKind = "settings-differ"  // privileges, items or referrers were edited at the issuer
+	FindingItemInUse    FindingKind = "item-in-use"      // an old item holds a key that is not ours, or one that Vault shows
+	FindingStrayItem    FindingKind = "stray-item"       // an item of ours that no event names
 )
 
 // Finding is one difference.
@@ -258,6 +278,8 @@ func (s State) clone() State {
 	s.Claims = append([]Claim(nil), s.Claims...)
 	s.Drift = append([]Finding(nil), s.Drift...)
 	s.Answered = append([]Answered(nil), s.Answered...)
+	s.Old = append([]OldItem(nil), s.Old...)
+	s.Kept = append([]string(nil), s.Kept...)
 	if s.Rotation != nil {
 		r := *s.Rotation
 		r.Acknowledged = append([]string(nil), r.Acknowledged...)

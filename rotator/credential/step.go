@@ -20,5 +20,10 @@ const (
 	StepExpire  StepKind = "expire"  // a seat that ended by its own expiry
 	StepNotice  StepKind = "notice"  // tell of the primary's expiry
 	StepAbandon StepKind = "abandon" // end a rotation whose settings are no longer wanted
+	StepAmend   StepKind = "amend"   // claim the edit of the item in place
+	StepEdit    StepKind = "edit"    // under that claim
+	StepDiscard StepKind = "discard" // look at an old item, claim its deletion
+	StepDelete  StepKind = "delete"  // under that claim
+	StepRemove  StepKind = "remove"  // close the record of a credential that is removed
 	StepWait    StepKind = "wait"    // nothing to do until Step.At
 )

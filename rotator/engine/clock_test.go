@@ -175,7 +175,7 @@ func TestWrongClocksStopTheRevokeAndNothingElse(t *testing.T) {
 			// the emulated portal knows no key that is made later than it is, and one
 			// that was made a year ago is dead
 			if whose == c.ours || off == -10*time.Minute {
-				must(t, e.Inspect(ctx, name)) // as the sweep does: it hears the portal's clock
+				inspect(ctx, t, e, name) // as the sweep does: it hears the portal's clock
 				must(t, drive(ctx, e, name, ended(2)))
 				c.checkEnd(t, name, 2)
 			}
@@ -230,7 +230,7 @@ func TestAClockThatIsSetAtEachCall(t *testing.T) {
 		if met {
 			c.ours.by(-j.by)
 		}
-		must(t, e.Inspect(ctx, name))
+		inspect(ctx, t, e, name)
 		must(t, drive(ctx, e, name, ended(2)))
 		w.checkEnd(t, name, 2)
 		w.checkOneWinnerOrRetries(t, name)

@@ -27,6 +27,28 @@ type route struct {
 	// drain is how long an application may hold on to a key: none to a leaked one.
 	drain   time.Duration
 	expires bool // only its end: the old key drains, and ends by itself
+	// declare, if set, changes what is declared; removes ends the credential.
+	declare func(*credential.Spec)
+	removes bool
+}
+
+// done is the end of a route.
+func (r route) done() func(engine.Result) bool {
+	if r.removes {
+		return func(r engine.Result) bool {
+			return r.State.Status == credential.StatusRemoved && len(r.State.Old) == 0
+		}
+	}
+	return ended(r.generation)
+}
+
+func (r route) check(t testing.TB, w *world, name credential.Name) {
+	t.Helper()
+	if r.removes {
+		w.checkGone(t, name)
+		return
+	}
+	w.checkEnd(t, name, r.generation)
 }
 
 func routes() []route {
@@ -35,6 +57,11 @@ func routes() []route {
 		{name: "rotation", generation: 2, drain: drain, begin: credential.RequestRotation{ID: "r", Actor: "test", Now: true}},
 		{name: "expiry", generation: 2, drain: drain, expires: true, begin: credential.RequestRotation{ID: "r", Actor: "test", Now: true}},
 		{name: "leaked", generation: 2, begin: credential.Compromise{Actor: "test", Reason: "a test", Key: credential.KeyPrimary}},
+		{name: "succession", generation: 2, drain: drain, declare: func(s *credential.Spec) { s.Item.Privileges = append(s.Item.Privileges, "premium:user:places") }},
+		{name: "retitle", generation: 1, drain: drain, declare: func(s *credential.Spec) {
+			s.Item.Tags, s.Item.Folder, s.Item.Description = []string{"maps"}, "keys of the shop", "for the map"
+		}},
+		{name: "removal", removes: true, begin: credential.Remove{Actor: "test", Reason: "a test"}},
 		{name: "killed", generation: 2, begin: credential.Compromise{Actor: "test", Reason: "a test", Key: credential.KeyPrimary, Immediately: true}},
 	}
 }
@@ -44,7 +71,7 @@ func routes() []route {
 func (r route) watch(t testing.TB, w *world, name credential.Name) *app {
 	a := w.watch(t, name, r.drain, 10*time.Millisecond)
 	c, leaked := r.begin.(credential.Compromise)
-	a.excused = leaked && c.Immediately
+	a.excused = r.removes || (leaked && c.Immediately)
 	return a
 }
 
@@ -57,7 +84,7 @@ func (w *world) prepare(ctx context.Context, t testing.TB, r route, name credent
 	} else {
 		w.register(t, name, policy)
 	}
-	if r.begin == nil {
+	if r.begin == nil && r.declare == nil {
 		return
 	}
 	e := w.engine(t, w.ports(t), engine.Hooks{})
@@ -65,6 +92,12 @@ func (w *world) prepare(ctx context.Context, t testing.TB, r route, name credent
 	if r.expires {
 		w.register(t, name, policy)
 		w.command(t, name, credential.PutHold{Actor: "test", Reason: "so that nobody revokes the old key"})
+	}
+	if r.declare != nil {
+		spec := specOf(string(name), policy)
+		r.declare(&spec)
+		w.command(t, name, credential.Register{Actor: "test", Spec: spec})
+		return
 	}
 	w.command(t, name, r.begin)
 	if r.expires {
@@ -88,8 +121,8 @@ func (w *world) calls(t testing.TB, r route) []call {
 	name := credential.Name("dry/" + r.name)
 	w.prepare(ctx, t, r, name)
 	dry := w.tap(t, func(call) mode { return pass })
-	must(t, drive(ctx, w.engine(t, dry.ports(), engine.Hooks{}), name, ended(r.generation)))
-	w.checkEnd(t, name, r.generation)
+	must(t, drive(ctx, w.engine(t, dry.ports(), engine.Hooks{}), name, r.done()))
+	r.check(t, w, name)
 	return slices.DeleteFunc(dry.calls, func(c call) bool { return c.what == "record.Load" && c.n > 1 })
 }
 
@@ -140,13 +173,13 @@ func TestAStopAtEveryCall(t *testing.T) {
 			}
 			return pass
 		})
-		err := drive(ctx, w.engine(t, broken.ports(), engine.Hooks{}), name, ended(s.route.generation))
+		err := drive(ctx, w.engine(t, broken.ports(), engine.Hooks{}), name, s.route.done())
 		if !errors.Is(err, errStopped) {
 			t.Fatalf("the daemon was not stopped: %v\n%v", err, broken.calls)
 		}
-		must(t, drive(ctx, w.engine(t, w.ports(t), engine.Hooks{}), name, ended(s.route.generation)))
+		must(t, drive(ctx, w.engine(t, w.ports(t), engine.Hooks{}), name, s.route.done()))
 		broken.going.Wait()
-		w.checkEnd(t, name, s.route.generation)
+		s.route.check(t, w, name)
 		app.check(t)
 	})
 }

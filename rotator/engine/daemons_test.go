@@ -111,7 +111,7 @@ func TestAPausedDaemonWakes(t *testing.T) {
 		})
 		var group sync.WaitGroup
 		var slow error
-		group.Go(func() { slow = drive(ctx, w.engine(t, first.ports(), engine.Hooks{}), name, ended(s.route.generation)) })
+		group.Go(func() { slow = drive(ctx, w.engine(t, first.ports(), engine.Hooks{}), name, s.route.done()) })
 		defer group.Wait()
 		select {
 		case <-reached:
@@ -125,11 +125,11 @@ func TestAPausedDaemonWakes(t *testing.T) {
 			}
 			return pass
 		})
-		must(t, drive(ctx, w.engine(t, other.ports(), engine.Hooks{}), name, ended(s.route.generation)))
+		must(t, drive(ctx, w.engine(t, other.ports(), engine.Hooks{}), name, s.route.done()))
 		wake()
 		group.Wait()
 		must(t, slow)
-		w.checkEnd(t, name, s.route.generation)
+		s.route.check(t, w, name)
 		app.check(t)
 	})
 }

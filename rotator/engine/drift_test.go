@@ -84,7 +84,7 @@ func TestAKeyMadeByHandInTheIdleSlotStaysAlive(t *testing.T) {
 	hand := stranger.Key.Reveal()
 	w.rotate(t, s.name)
 	s.until(t, ended(2))
-	s.wantDrift(t, credential.FindingUnknownKey)
+	s.wantDrift(t, credential.FindingUnknownKey, credential.FindingItemInUse) // so the old item stays
 	after := s.primary(t)
 	if after.Item == before.Item {
 		t.Errorf("the new key is on %s, the item with the unknown key", after.SeatID)
@@ -171,9 +171,9 @@ func TestAPrimaryThatThePortalCallsInactiveIsReplaced(t *testing.T) {
 	s.app.check(t)
 	before := s.primary(t)
 	must(t, w.portal.InvalidateByHand(before.Item, before.Slot))
-	must(t, s.engine.Inspect(s.ctx, s.name))
+	inspect(s.ctx, t, s.engine, s.name)
 	s.wantDrift(t, credential.FindingKeyRefused)
-	must(t, s.engine.Inspect(s.ctx, s.name)) // told once
+	inspect(s.ctx, t, s.engine, s.name) // told once
 	s.wantDrift(t, credential.FindingKeyRefused)
 	s.until(t, ended(2))
 	w.checkEnd(t, s.name, 2)
@@ -186,8 +186,8 @@ func TestInspectFindsNothingWhereNothingIs(t *testing.T) {
 	w := newWorld(t)
 	s := w.standing(t, "drift/none", drain)
 	length := len(w.history(t, s.name))
-	must(t, s.engine.Inspect(s.ctx, s.name))
-	must(t, s.engine.Inspect(s.ctx, "drift/nobody"))
+	inspect(s.ctx, t, s.engine, s.name)
+	inspect(s.ctx, t, s.engine, "drift/nobody")
 	if got := len(w.history(t, s.name)); got != length {
 		t.Errorf("%d events for nothing", got-length)
 	}
@@ -237,7 +237,7 @@ func TestSettingsChangeBesideAPromotion(t *testing.T) {
 	s.app.check(t)
 	w.checkHistory(t, s.name)
 	w.checkVersions(t, s.name)
-	w.checkPortal(t, s.name, s.primary(t).SeatID, 2)
+	w.checkPortal(t, s.name, s.primary(t).SeatID, 1) // the old item is deleted
 }
 
 // TestAKeyMadeByHandOnANewItem: somebody is faster than the first key.
@@ -259,7 +259,7 @@ func TestAKeyMadeByHandOnANewItem(t *testing.T) {
 	})
 	s := &standing{world: w, name: name, engine: w.engine(t, raced.ports(), engine.Hooks{}), ctx: ctx}
 	s.until(t, ended(1))
-	s.wantDrift(t, credential.FindingUnknownKey)
+	s.wantDrift(t, credential.FindingUnknownKey, credential.FindingItemInUse)
 	if !w.portal.KeyWorks(hand.Reveal(), "") {
 		t.Error("the key made by hand was killed")
 	}

@@ -58,8 +58,9 @@ type Engine struct {
 	claims sightings
 	outage outages
 
-	mu     sync.Mutex
-	parked map[credential.Name]*work // credential → a pass that waits to verify
+	mu       sync.Mutex
+	parked   map[credential.Name]*work     // credential → a pass that waits to verify
+	suspects map[credential.Name]suspicion // credential → a primary that was refused
 }
 
 // New returns an engine.
@@ -73,7 +74,7 @@ func New(c Config) *Engine {
 	return &Engine{
 		config: c,
 		claims: sightings{seen: map[credential.Name]map[string]time.Time{}},
-		parked: map[credential.Name]*work{},
+		parked: map[credential.Name]*work{}, suspects: map[credential.Name]suspicion{},
 	}
 }
 

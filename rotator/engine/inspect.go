@@ -3,44 +3,221 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// Inspect compares the primary key of the record with the issuer's word, and
-// records what differs: another expiry moves the plan, a key that the issuer
-// calls inactive is replaced at once. It changes nothing at the issuer.
-func (e *Engine) Inspect(ctx context.Context, name credential.Name) error {
+// Inspect compares what the record, the issuer and Vault say of the primary key,
+// and records each difference once: what is safe to heal, the pass that follows
+// heals; all else waits for an operator. It changes nothing at the issuer and in
+// Vault. Again is when a suspicion is looked at again; zero = as usual.
+func (e *Engine) Inspect(ctx context.Context, name credential.Name) (again time.Duration, err error) {
 	w := &work{engine: e, name: name}
 	if err := e.load(ctx, w); err != nil {
-		return err
+		return 0, err
 	}
-	primary, ok := w.state.Primary()
-	if !ok || w.state.Status != credential.StatusRegistered {
-		return nil
+	if _, ok := w.state.Primary(); !ok || w.state.Status != credential.StatusRegistered || w.state.Removing != nil {
+		return 0, nil
 	}
 	issuer, err := e.issuer(w)
 	if err != nil {
-		return nil //nolint:nilerr // said by the pass that follows
+		return 0, nil //nolint:nilerr // said by the pass that follows
 	}
-	status, err := issuer.Describe(ctx, primary.Item)
-	finding := credential.Finding{Seat: primary.SeatID}
-	switch slot := status.Slot(primary.Slot); {
-	case credential.IsClass(err, credential.ClassNotFound):
-		finding.Kind = credential.FindingItemMissing
-		finding.Detail = "item " + primary.Item + " is gone at the issuer"
-	case err != nil:
-		return nil //nolint:nilerr // the issuer is silent or denies: the next sweep asks again
-	case !slot.Active:
-		finding.Kind = credential.FindingKeyRefused
-		finding.Detail = fmt.Sprintf("slot %d of item %s is inactive at the issuer", primary.Slot, primary.Item)
-	case !slot.Expires.IsZero() && !slot.Expires.Equal(primary.Expires):
-		return e.commit(ctx, w, expiryDiffers(primary, slot.Expires).Found)
-	default:
+	w.issuer = issuer
+	look := &inspection{work: w}
+	for _, part := range []func(context.Context) ([]credential.Found, error){look.issuer, look.vault, look.key, look.left} {
+		found, err := part(ctx)
+		if err != nil {
+			return 0, err
+		}
+		for _, f := range found {
+			if err := e.commit(ctx, w, f); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return look.again, nil
+}
+
+// inspection is one look at a credential.
+type inspection struct {
+	*work
+	status credential.ItemStatus
+	listed bool              // the issuer has told the status
+	there  credential.Stored // what Vault holds
+	read   bool
+	again  time.Duration
+}
+
+// knows reports whether a finding of that kind about a seat stands.
+func (i *inspection) knows(kind credential.FindingKind, seat credential.SeatID) bool {
+	return slices.ContainsFunc(i.state.Drift, func(d credential.Finding) bool { return d.Kind == kind && d.Seat == seat })
+}
+
+// differs is a finding that is true now, or no longer: only what changes is told.
+func (i *inspection) differs(kind credential.FindingKind, seat credential.SeatID, is bool, format string, args ...any) []credential.Found {
+	if is == i.knows(kind, seat) {
 		return nil
 	}
-	return e.commit(ctx, w, credential.Found{Finding: finding})
+	finding := credential.Finding{Kind: kind, Seat: seat, Detail: fmt.Sprintf(format, args...)}
+	if !is {
+		finding.Detail = "it is no longer so"
+	}
+	return []credential.Found{{Finding: finding, Healed: !is}}
+}
+
+// issuer looks at the item: gone, the primary's slot inactive, another expiry, an
+// unknown key beside it, other settings. Silence and denials say nothing.
+func (i *inspection) issuer(ctx context.Context) (found []credential.Found, err error) {
+	primary, _ := i.state.Primary()
+	i.status, err = i.work.issuer.Describe(ctx, primary.Item)
+	switch {
+	case credential.IsClass(err, credential.ClassNotFound):
+		return i.differs(credential.FindingItemMissing, primary.SeatID, true, "item %s is gone at the issuer", primary.Item), nil
+	case err != nil:
+		return nil, nil //nolint:nilerr // the next look asks again
+	}
+	i.listed = true
+	slot := i.status.Slot(primary.Slot)
+	if !slot.Active {
+		found = i.differs(credential.FindingKeyRefused, primary.SeatID, true, "slot %d of item %s is inactive at the issuer", primary.Slot, primary.Item)
+	} else if !slot.Expires.IsZero() && !slot.Expires.Equal(primary.Expires) {
+		found = append(found, expiryDiffers(primary, slot.Expires).Found)
+	}
+	idle := primary.Sibling()
+	if _, ours := i.state.Seat(idle); !ours {
+		found = append(found, i.differs(credential.FindingUnknownKey, idle, alive(i.status, idle.Slot),
+			"slot %d of item %s holds an active key that keyturn did not make", idle.Slot, idle.Item)...)
+	}
+	if i.status.Settings != "" && primary.Told != "" {
+		found = append(found, i.differs(credential.FindingSettings, primary.SeatID, i.status.Settings != primary.Told,
+			"privileges, items or referrers of item %s were edited at the issuer since the key was made", primary.Item)...)
+	}
+	return found, nil
+}
+
+// vault looks at the secret. A version that is decided from a later event than this
+// state makes the record be read again.
+func (i *inspection) vault(ctx context.Context) ([]credential.Found, error) {
+	there, err := i.engine.config.Store.Read(ctx, i.name)
+	i.noteReachable(err)
+	if err != nil {
+		return nil, nil //nolint:nilerr // the next look asks again
+	}
+	if there.Revision > i.state.Revision {
+		if err := i.engine.load(ctx, i.work); err != nil {
+			return nil, err
+		}
+	}
+	if _, ok := i.state.Primary(); !ok {
+		return nil, nil
+	}
+	i.there, i.read = there, true
+	kind, detail := credential.FindingVaultChanged, ""
+	key := there.Primary
+	switch {
+	case i.accepted(there):
+		return nil, nil
+	case there.Missing:
+		kind, detail = credential.FindingVaultMissing, "the secret is gone from Vault"
+	case there.Revision == 0:
+		detail = "it carries no revision"
+	case there.Revision > i.state.Revision:
+		detail = fmt.Sprintf("it carries revision %d, which the record does not know", there.Revision)
+	case there.Version < i.state.Vault.Version:
+		detail = fmt.Sprintf("the record has seen version %d", i.state.Vault.Version)
+	case key.Secret.Fingerprint() != key.Fingerprint || !slices.ContainsFunc(i.state.Seats, func(s credential.Seat) bool { return s.Fingerprint == key.Fingerprint }):
+		detail = "its api_key is no key of the record"
+	default:
+		return nil, nil
+	}
+	if kind == credential.FindingVaultChanged {
+		detail = fmt.Sprintf("version %d in Vault was not written by keyturn as the record says: %s", there.Version, detail)
+	}
+	return []credential.Found{{Finding: credential.Finding{Kind: kind, Version: there.Version, Detail: detail}}}, nil
+}
+
+// suspicion is a primary that the issuer has refused of late, each time it was asked.
+type suspicion struct {
+	mint        uint64
+	since, last time.Time
+}
+
+// key uses the primary key. One that is refused throughout the settle time, while
+// the issuer accepts the manager, is dead, whatever its slot says.
+func (i *inspection) key(ctx context.Context) ([]credential.Found, error) {
+	primary, _ := i.state.Primary()
+	if !i.read || i.there.Primary.Fingerprint != primary.Fingerprint || i.there.Primary.Secret.Empty() {
+		return nil, nil
+	}
+	_, err := i.work.issuer.Probe(ctx, credential.ProbeRequest{
+		Key: i.there.Primary.Secret, Item: primary.Item, Referrers: i.state.Spec.Item.Referrers,
+	})
+	slot := i.status.Slot(primary.Slot)
+	switch {
+	case err == nil:
+		i.engine.trust(i.name)
+		if i.listed && slot.Active { // both agree: an earlier finding was wrong, or somebody restored it
+			var found []credential.Found
+			for _, kind := range []credential.FindingKind{credential.FindingKeyRefused, credential.FindingKeyReplaced, credential.FindingItemMissing} {
+				found = append(found, i.differs(kind, primary.SeatID, false, "")...)
+			}
+			return found, nil
+		}
+		return nil, nil
+	case !credential.IsClass(err, credential.ClassDenied) || !i.listed:
+		return nil, nil
+	}
+	settle := i.state.Spec.Policy.Settle.Std()
+	refused := i.engine.suspect(i.name, primary.Mint, settle)
+	if refused < settle {
+		i.again = max(min(settle-refused, settle/4), 50*time.Millisecond)
+		return nil, nil
+	}
+	if !slot.Active {
+		return nil, nil // found already
+	}
+	return i.differs(credential.FindingKeyReplaced, primary.SeatID, true,
+		"the issuer refuses the key, and slot %d of item %s is active: somebody generated another key there", primary.Slot, primary.Item), nil
+}
+
+// left looks again at old items that could not be deleted.
+func (i *inspection) left(ctx context.Context) (found []credential.Found, err error) {
+	for _, d := range i.state.Drift {
+		if d.Kind != credential.FindingItemInUse {
+			continue
+		}
+		shown := i.read && (i.there.Primary.Seat == d.Seat || (i.there.Secondary.Seat == d.Seat && !i.there.Secondary.Secret.Empty()))
+		status, err := i.work.issuer.Describe(ctx, d.Seat.Item)
+		gone := credential.IsClass(err, credential.ClassNotFound)
+		if i.read && !shown && (gone || (err == nil && !alive(status, d.Seat.Slot))) {
+			found = append(found, i.differs(d.Kind, d.Seat, false, "")...)
+		}
+	}
+	return found, nil
+}
+
+// suspect tells how long a key has been refused. Two refusals with much time between
+// them are two suspicions: who knows what it was in between.
+func (e *Engine) suspect(name credential.Name, mint uint64, settle time.Duration) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.config.Now()
+	s, ok := e.suspects[name]
+	if !ok || s.mint != mint || now.Sub(s.last) > 2*settle+time.Second || now.Before(s.last) {
+		s = suspicion{mint: mint, since: now}
+	}
+	s.last = now
+	e.suspects[name] = s
+	return now.Sub(s.since)
+}
+
+func (e *Engine) trust(name credential.Name) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.suspects, name)
 }
 
 // expiryDiffers is the finding that the issuer names another date than the record.

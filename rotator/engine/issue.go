@@ -19,13 +19,12 @@ func issue(ctx context.Context, w *work, step credential.Step) (credential.Comma
 	); err != nil {
 		return nil, err
 	}
-	slot := status.Slot(step.Seat.Slot)
 	clock := status.Clock
 	if clock.IsZero() {
 		clock = w.engine.config.Now()
 	}
-	alive := slot.Active && (slot.Expires.IsZero() || clock.Before(slot.Expires))
-	if alive && !w.claim.Fence { // with a fence, the key there is an earlier mint of ours
+	status.Clock = clock
+	if alive(status, step.Seat.Slot) && !w.claim.Fence { // with a fence, the key there is an earlier mint of ours
 		return credential.Found{Finding: credential.Finding{
 			Kind: credential.FindingUnknownKey, Seat: step.Seat,
 			Detail: fmt.Sprintf("slot %d of item %s holds an active key that keyturn did not make", step.Seat.Slot, step.Seat.Item),
@@ -45,7 +44,7 @@ func issue(ctx context.Context, w *work, step credential.Step) (credential.Comma
 		return nil, err
 	}
 	w.minted = &minted
-	w.verify.mint = w.claim.Mint
+	w.verify.mint, w.verify.told = w.claim.Mint, status.Settings
 	return nil, nil
 }
 

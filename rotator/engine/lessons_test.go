@@ -30,7 +30,7 @@ func TestLesson01NothingIsRevokedWhileTheKeyThatWasRolledOutDoesNotWork(t *testi
 	if n := w.destructive(t, s.name); n != 0 || !w.portal.KeyWorks(old.Primary.Secret.Reveal(), "") {
 		t.Fatalf("%d claims to revoke; the old key works: %v", n, w.portal.KeyWorks(old.Primary.Secret.Reveal(), ""))
 	}
-	must(t, s.engine.Inspect(s.ctx, s.name)) // the sweep asks the portal, and a working key follows
+	inspect(s.ctx, t, s.engine, s.name) // the sweep asks the portal, and a working key follows
 	s.until(t, func(r engine.Result) bool { return r.State.Generation == 3 })
 	stored, err := w.store.Read(t.Context(), s.name)
 	must(t, err)

@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -144,30 +143,10 @@ func (w *world) managerKey(ctx context.Context, t testing.TB, privileges ...stri
 // appToken asks for a short-lived token of the item's app, as an application does.
 func (w *world) appToken(t testing.TB, item string) credential.Secret {
 	t.Helper()
-	app := w.post(t, "/content/users/"+user+"/items/"+item+"/registeredAppInfo", "token", w.token(t))
-	token := w.post(t, "/oauth2/token", "grant_type", "client_credentials", "client_id", app["client_id"], "client_secret", app["client_secret"])
-	return credential.NewSecret(token["access_token"].(string))
-}
-
-// token is that of a person who has signed in.
-func (w *world) token(t testing.TB) any {
-	t.Helper()
-	return w.post(t, "/generateToken", "username", user, "password", password, "client", "requestip")["token"]
-}
-
-// post calls the portal by hand.
-func (w *world) post(t testing.TB, path string, pairs ...any) (answer map[string]any) {
-	t.Helper()
-	form := url.Values{"f": {"json"}}
-	for i := 0; i < len(pairs); i += 2 {
-		form.Set(pairs[i].(string), pairs[i+1].(string))
+	read := func(field string) []string {
+		return []string{w.post(t, "/content/users/"+user+"/items/"+item+"/registeredAppInfo", url.Values{"token": {w.token(t)}}, field)}
 	}
-	c := client{http: &http.Client{Transport: &http.Transport{}}}
-	defer c.http.CloseIdleConnections()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.portalURL+path, strings.NewReader(form.Encode()))
-	must(t, err)
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	_, err = c.get(r, &answer)
-	must(t, err)
-	return answer
+	return credential.NewSecret(w.post(t, "/oauth2/token", url.Values{
+		"grant_type": {"client_credentials"}, "client_id": read("client_id"), "client_secret": read("client_secret"),
+	}, "access_token"))
 }

@@ -30,6 +30,25 @@ type Clocked interface {
 	Skew() (skew time.Duration, answered time.Time, ok bool)
 }
 
+// Keeper is an Issuer whose items can be edited in place, found by their marker, and
+// deleted. Edit and Remove are made under a claim only.
+type Keeper interface {
+	// Edit sets title, folder, tags, description and marker, and touches no key. It is
+	// idempotent.
+	Edit(ctx context.Context, item string, marker credential.Marker, spec credential.ItemSpec) error
+	// Remove deletes an item for good, once both its slots are read back inactive or
+	// are over; with revoke it kills what is active first. One that is not there is no
+	// error.
+	Remove(ctx context.Context, item string, revoke bool) error
+	// Marked lists the items that an installation made.
+	Marked(ctx context.Context, installation string, names []credential.Name) ([]credential.MarkedItem, error)
+}
+
+// Looker is an Issuer that shows an item, whoever made it.
+type Looker interface {
+	Look(ctx context.Context, item string) (credential.FoundItem, error)
+}
+
 // SecretStore is where applications read keys.
 type SecretStore interface {
 	// Read returns the latest version; one that is not there is no error but
@@ -42,6 +61,9 @@ type SecretStore interface {
 	EnsureMetadata(ctx context.Context, name credential.Name, owner string) error
 	// Destroy destroys the versions from up to and without below.
 	Destroy(ctx context.Context, name credential.Name, from, below uint64) error
+	// Erase takes the secret away with all its versions, as if it had never been
+	// there. One that is not there is no error.
+	Erase(ctx context.Context, name credential.Name) error
 }
 
 // Record is the ordered events of each credential; an append is the commit.

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"testing"
 	"time"
 
@@ -239,8 +240,9 @@ func recycle(ctx context.Context, t *testing.T, l *life) {
 	must(t, err)
 	primary, _ := state.Primary()
 	must(t, l.portal.RecycleByHand(primary.Item))
-	must(t, l.engine.Inspect(ctx, l.name))
+	_, err = l.engine.Inspect(ctx, l.name)
+	must(t, err)
 	l.until(ctx, t, func(r engine.Result) bool { return r.State.Generation == state.Generation+1 })
-	l.post(t, "/content/users/"+user+"/items/"+primary.Item+"/restore", "token", l.token(t))
+	l.post(t, "/content/users/"+user+"/items/"+primary.Item+"/restore", url.Values{"token": {l.token(t)}}, "itemId")
 	l.until(ctx, t, ended(state.Generation+1))
 }

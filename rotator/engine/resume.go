@@ -33,6 +33,9 @@ func resume(ctx context.Context, w *work, step credential.Step) (credential.Comm
 	w.minted = &credential.Minted{Key: key.Secret, Expires: key.Expires}
 	w.stored = true
 	w.verify.mint = key.Mint
+	if status, err := w.issuer.Describe(ctx, step.Seat.Item); err == nil {
+		w.verify.told = status.Settings
+	}
 	return nil, nil
 }
 

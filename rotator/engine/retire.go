@@ -12,6 +12,12 @@ import (
 // accepts it now, and the record is signed by one of us. Any failure here stops
 // the retirement.
 func retire(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
+	if w.state.Removing != nil { // nobody is to have a working key
+		return credential.ClaimRevoke{Seat: step.Seat}, together(
+			func() error { return w.engine.config.Record.Verify(ctx, w.name, w.head) },
+			func() error { return w.erase(ctx) },
+		)
+	}
 	works := func() error { return w.primaryWorks(ctx, step.Seat) }
 	if _, ok := w.state.Primary(); !ok || w.immediately(step.Seat) {
 		works = func() error { return w.clocked(ctx, step.Seat) } // there is none to protect, or an operator did not want to wait

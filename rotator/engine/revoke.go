@@ -18,6 +18,12 @@ func revoke(ctx context.Context, w *work, step credential.Step) (credential.Comm
 			return w.issuer.Revoke(ctx, step.Seat)
 		})
 	}
+	if w.state.Removing != nil {
+		if err := kill(); err != nil && !credential.IsClass(err, credential.ClassNotFound) { // with its item it is gone, too
+			return nil, err
+		}
+		return w.buried(step.Seat, credential.HowRevoked), nil
+	}
 	if w.immediately(step.Seat) {
 		if err := kill(); err != nil {
 			return nil, err
@@ -43,7 +49,7 @@ func (w *work) cover(ctx context.Context, dead credential.SeatID) {
 	}
 }
 
-// expire takes a key that ended by itself out of Vault and off the seat list.
+// expire takes a key that ended by itself, or that somebody else replaced, out of Vault and off the seat list.
 // The issuer says that it has: our clock may be wrong. It changes nothing there,
 // so it needs no claim.
 func expire(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
@@ -57,12 +63,18 @@ func expire(ctx context.Context, w *work, step credential.Step) (credential.Comm
 	if err := w.bury(ctx); err != nil {
 		return nil, err
 	}
+	if seat, _ := w.state.Seat(step.Seat); seat.Replaced {
+		return w.buried(step.Seat, credential.HowReplaced), nil
+	}
 	return w.buried(step.Seat, credential.HowExpired), nil
 }
 
 // over asks the issuer whether the key on a seat is dead. If not, its answer has
 // set our idea of its clock right.
 func (w *work) over(ctx context.Context, id credential.SeatID) (bool, error) {
+	if seat, _ := w.state.Seat(id); seat.Replaced {
+		return true, nil // it was refused throughout the settle time
+	}
 	status, err := w.issuer.Describe(ctx, id.Item)
 	if credential.IsClass(err, credential.ClassNotFound) {
 		return true, nil

@@ -29,6 +29,12 @@ func steps() map[credential.StepKind]stepFunc {
 		credential.StepExpire:  expire,  // an old key that ended by itself
 		credential.StepAbandon: abandon, // the settings changed before the promotion
 		credential.StepNotice:  notice,  // the primary nears its expiry
+
+		credential.StepAmend:   amend,   // claim the edit of the item in place
+		credential.StepEdit:    edit,    //   … title, folder, tags, description, marker: item.edited
+		credential.StepDiscard: discard, // look at an item that was left, claim its deletion
+		credential.StepDelete:  destroy, //   … delete it for good: item.deleted
+		credential.StepRemove:  remove,  // close the record: credential.removed
 	}
 }
 
@@ -38,6 +44,10 @@ func begin(_ context.Context, _ *work, step credential.Step) (credential.Command
 
 func abandon(_ context.Context, _ *work, step credential.Step) (credential.Command, error) {
 	return credential.GiveUp{Why: step.Why}, nil
+}
+
+func amend(_ context.Context, _ *work, step credential.Step) (credential.Command, error) {
+	return credential.ClaimItem{Op: credential.OpEditItem, Item: step.Seat.Item}, nil
 }
 
 func notice(_ context.Context, _ *work, step credential.Step) (credential.Command, error) {

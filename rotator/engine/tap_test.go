@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -181,6 +182,12 @@ func (p tapStore) Destroy(ctx context.Context, name credential.Name, from, below
 	})
 }
 
+func (p tapStore) Erase(ctx context.Context, name credential.Name) error {
+	return p.call(ctx, writing, "store.Erase", func(ctx context.Context) error {
+		return p.to.store.Erase(ctx, name)
+	})
+}
+
 type tapIssuer struct{ *tap }
 
 func (p tapIssuer) EnsureItem(ctx context.Context, order credential.ItemOrder) (item string, err error) {
@@ -219,6 +226,28 @@ func (p tapIssuer) Revoke(ctx context.Context, seat credential.SeatID) error {
 	return p.call(ctx, issuing, "issuer.Revoke", func(ctx context.Context) error {
 		return p.to.issuer.Revoke(ctx, seat)
 	})
+}
+
+func (p tapIssuer) keeper() engine.Keeper { return p.to.issuer.(engine.Keeper) }
+
+func (p tapIssuer) Edit(ctx context.Context, item string, marker credential.Marker, spec credential.ItemSpec) error {
+	return p.call(ctx, issuing, "issuer.Edit", func(ctx context.Context) error {
+		return p.keeper().Edit(ctx, item, marker, spec)
+	})
+}
+
+func (p tapIssuer) Remove(ctx context.Context, item string, revoke bool) error {
+	return p.call(ctx, issuing, "issuer.Remove", func(ctx context.Context) error {
+		return p.keeper().Remove(ctx, item, revoke)
+	})
+}
+
+func (p tapIssuer) Marked(ctx context.Context, installation string, names []credential.Name) (items []credential.MarkedItem, err error) {
+	err = p.call(ctx, reading, "issuer.Marked", func(ctx context.Context) (err error) {
+		items, err = p.keeper().Marked(ctx, installation, names)
+		return err
+	})
+	return items, err
 }
 
 // drive lets an engine go on until done, as a daemon would: it waits as the
@@ -273,7 +302,10 @@ func passOnce(ctx context.Context, e *engine.Engine, name credential.Name) (resu
 	return e.Pass(ctx, name)
 }
 
-// ended is the end of a rotation.
+// ended is the end of a rotation, and of what it leaves to tidy up.
 func ended(generation uint64) func(engine.Result) bool {
-	return func(r engine.Result) bool { return r.State.Generation == generation && r.State.Rotation == nil }
+	return func(r engine.Result) bool {
+		stuck := slices.ContainsFunc(r.State.Drift, func(d credential.Finding) bool { return d.Kind == credential.FindingItemInUse })
+		return r.State.Generation == generation && r.State.Rotation == nil && r.State.Edit == nil && (len(r.State.Old) == 0 || stuck)
+	}
 }

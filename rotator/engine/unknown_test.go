@@ -46,12 +46,12 @@ func TestALostAnswerAtEveryCall(t *testing.T) {
 			}
 			return pass
 		})
-		must(t, drive(ctx, w.engine(t, deaf.ports(), engine.Hooks{}), name, ended(l.route.generation)))
+		must(t, drive(ctx, w.engine(t, deaf.ports(), engine.Hooks{}), name, l.route.done()))
 		if !lost {
 			t.Errorf("no answer was lost in %v", deaf.calls)
 		}
 		deaf.going.Wait()
-		w.checkEnd(t, name, l.route.generation)
+		l.route.check(t, w, name)
 		app.check(t)
 	})
 }

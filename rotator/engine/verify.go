@@ -13,6 +13,7 @@ type verification struct {
 	began time.Time // first probe
 	since time.Time // accepted without a break since; zero = not accepted
 	tries int
+	told  string // ItemStatus.Settings before the key was made
 }
 
 // patience is how long a new key may be refused before that counts as wrong
@@ -57,6 +58,6 @@ func verify(ctx context.Context, w *work, step credential.Step) (credential.Comm
 	}
 	return credential.KeyIssued{
 		Seat: step.Seat, Mint: w.verify.mint, Fingerprint: w.minted.Key.Fingerprint(),
-		Expires: expires, Version: w.vault.Version,
+		Expires: expires, Version: w.vault.Version, Told: w.verify.told,
 	}, nil
 }

@@ -235,6 +235,13 @@ func (w *world) history(t testing.TB, name credential.Name) []credential.Entry {
 	return entries
 }
 
+// inspect has a credential compared with issuer and Vault.
+func inspect(ctx context.Context, t testing.TB, e *engine.Engine, name credential.Name) {
+	t.Helper()
+	_, err := e.Inspect(ctx, name)
+	must(t, err)
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

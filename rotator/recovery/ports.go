@@ -35,7 +35,7 @@ type Issuer interface {
 // Marking is an Issuer that finds items by their markers. Without it no item
 // counts as marked.
 type Marking interface {
-	// Marked lists the items in a folder that were made by the installation for
-	// one of the credentials, whatever the rotation.
-	Marked(ctx context.Context, folder, installation string, names []credential.Name) (map[credential.Name][]string, error)
+	// Marked lists the items with the marker of the installation, whatever the
+	// folder and rotation, and says for which of the credentials.
+	Marked(ctx context.Context, installation string, names []credential.Name) ([]credential.MarkedItem, error)
 }

@@ -201,18 +201,16 @@ func seatIsNamed(seat credential.SeatID) bool {
 	return seat.Item != "" && (seat.Slot == 1 || seat.Slot == 2)
 }
 
-// findMarked reads the markers, once for each issuer and folder.
+// findMarked reads the markers, once for each issuer.
 func (r *Recovery) findMarked(ctx context.Context, all []*found) {
-	type place struct{ issuer, folder string }
-	places := map[place][]*found{}
+	of := map[string][]*found{}
 	for _, f := range all {
 		if !f.settled() {
-			p := place{f.Spec.Issuer, f.Spec.Item.Folder}
-			places[p] = append(places[p], f)
+			of[f.Spec.Issuer] = append(of[f.Spec.Issuer], f)
 		}
 	}
-	for p, here := range places {
-		issuer, ok := r.config.Issuers[p.issuer].(Marking)
+	for name, here := range of {
+		issuer, ok := r.config.Issuers[name].(Marking)
 		if !ok {
 			continue
 		}
@@ -220,7 +218,11 @@ func (r *Recovery) findMarked(ctx context.Context, all []*found) {
 		for _, f := range here {
 			names = append(names, f.Name)
 		}
-		marked, err := issuer.Marked(ctx, p.folder, r.config.Installation, names)
+		items, err := issuer.Marked(ctx, r.config.Installation, names)
+		marked := map[credential.Name][]string{}
+		for _, item := range items {
+			marked[item.Name] = append(marked[item.Name], item.Item)
+		}
 		for _, f := range here {
 			f.marked, f.unmarked = marked[f.Name], err
 		}

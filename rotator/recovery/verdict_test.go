@@ -118,11 +118,11 @@ func (w witness) Probe(ctx context.Context, r credential.ProbeRequest) (credenti
 	return w.Issuer.Probe(ctx, r)
 }
 
-func (w witness) Marked(ctx context.Context, folder, installation string, names []credential.Name) (map[credential.Name][]string, error) {
+func (w witness) Marked(ctx context.Context, installation string, names []credential.Name) ([]credential.MarkedItem, error) {
 	if w.marked != nil {
 		return nil, w.marked
 	}
-	return w.Issuer.(recovery.Marking).Marked(ctx, folder, installation, names)
+	return w.Issuer.(recovery.Marking).Marked(ctx, installation, names)
 }
 
 // TestASilentWitnessIsNoVerdict: nothing is appended for a credential of which

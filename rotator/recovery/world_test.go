@@ -101,12 +101,12 @@ type marking struct {
 }
 
 // Marked implements recovery.Marking.
-func (m marking) Marked(_ context.Context, _, installation string, names []credential.Name) (map[credential.Name][]string, error) {
-	marked := map[credential.Name][]string{}
+func (m marking) Marked(_ context.Context, installation string, names []credential.Name) ([]credential.MarkedItem, error) {
+	var marked []credential.MarkedItem
 	for _, item := range m.w.portal.Snapshot() {
 		name := credential.Name(item.Title)
 		if installation == "test" && !slices.Contains(m.w.strangers, item.Title) && slices.Contains(names, name) {
-			marked[name] = append(marked[name], item.ID)
+			marked = append(marked, credential.MarkedItem{Item: item.ID, Title: item.Title, Name: name})
 		}
 	}
 	return marked, nil

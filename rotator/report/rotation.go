@@ -96,6 +96,10 @@ func claimedWords(daemon string, f credential.StepClaimed) string {
 		what = fmt.Sprintf("generate key number %d on slot %d of item %s", f.Claim.Mint, f.Claim.Seat.Slot, f.Claim.Seat.Item)
 	case credential.OpRevoke:
 		what = fmt.Sprintf("revoke the key on slot %d of item %s", f.Claim.Seat.Slot, f.Claim.Seat.Item)
+	case credential.OpEditItem:
+		what = "edit item " + f.Claim.Seat.Item + " in place"
+	case credential.OpDeleteItem:
+		what = "delete the old item " + f.Claim.Seat.Item
 	case credential.OpCreateItem:
 	}
 	text := daemon + " claims the right to " + what

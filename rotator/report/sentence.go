@@ -39,6 +39,17 @@ func words(before credential.State, e credential.Entry) string {
 		return fmt.Sprintf("registered at issuer %s: %s", f.Spec.Issuer, policyWords(f.Spec.Policy))
 	case credential.Recovered:
 		return recoveredWords(f)
+	case credential.Adopted:
+		return fmt.Sprintf("adopted at issuer %s with the key %s (slot %d of item %s, expires %s): %s",
+			f.Spec.Issuer, f.Seat.Fingerprint, f.Seat.Slot, f.Seat.Item, clock(f.Seat.Expires), policyWords(f.Spec.Policy))
+	case credential.Removing:
+		return removingWords(f.Removal)
+	case credential.Removed:
+		return "removed: no key lives, and the record is closed"
+	case credential.ItemEdited:
+		return fmt.Sprintf("title, folder, tags and description of item %s were edited in place", f.Item)
+	case credential.ItemDeleted:
+		return fmt.Sprintf("the old item %s was deleted for good", f.Item)
 	case credential.Updated:
 		return updatedWords(before, f)
 	case credential.Held:
@@ -83,6 +94,17 @@ func policyWords(p credential.Policy) string {
 	}
 	if c := p.Confirm; c != nil {
 		text += fmt.Sprintf("; before %s %s must confirm", c.Before, strings.Join(c.Consumers, ", "))
+	}
+	return text
+}
+
+func removingWords(r credential.Removal) string {
+	text := "is being removed: " + orUnsaid(r.Reason)
+	if r.KeepSecret {
+		text += "; the secret in Vault stays, with a dead key"
+	}
+	if r.KeepItem {
+		text += "; the item stays at the issuer"
 	}
 	return text
 }
@@ -247,6 +269,14 @@ func findingWords(kind credential.FindingKind) string {
 		return "the issuer names another expiry"
 	case credential.FindingItemMissing:
 		return "the item is gone at the issuer"
+	case credential.FindingKeyReplaced:
+		return "the primary key is dead, and its slot holds another one"
+	case credential.FindingSettings:
+		return "privileges, items or referrers were edited at the issuer"
+	case credential.FindingItemInUse:
+		return "an old item holds a key that is not ours to kill"
+	case credential.FindingStrayItem:
+		return "an item of ours is named by no event"
 	}
 	return string(kind)
 }

@@ -97,7 +97,7 @@ func (d *daemon) run(name credential.Name, wake <-chan struct{}) {
 	for failures := 0; ; {
 		if policy := d.world.policy(name); policy.Lifetime > 0 && d.world.inspects && time.Since(inspected) >= policy.ProbeInterval() {
 			inspected = time.Now()
-			_ = d.engine.Inspect(context.Background(), name)
+			_, _ = d.engine.Inspect(context.Background(), name)
 		}
 		result, err := d.engine.Pass(context.Background(), name)
 		pause := min(250*time.Millisecond<<min(failures, 6), 15*time.Second)

@@ -64,7 +64,7 @@ func mutants() []mutant {
 		{name: "claim closed after an unanswered call", file: engine + "engine.go", seeds: 100, changes: [][2]string{{
 			"Answered: w.claim != nil && !w.unanswered", "Answered: w.claim != nil"}}},
 		{name: "stranger's key generated over", file: engine + "issue.go", seeds: 50, changes: [][2]string{{
-			"	if alive && !w.claim.Fence {", "	if alive && false {"}}},
+			"	if alive(status, step.Seat.Slot) && !w.claim.Fence {", "	if alive(status, step.Seat.Slot) && false {"}}},
 		{name: "primary not looked at before a retirement", file: engine + "retire.go", seeds: 300, changes: [][2]string{{
 			"works := func() error { return w.primaryWorks(ctx, step.Seat) }", "works := func() error { w.vault = nil; return w.read(ctx) }"}}},
 		{name: "an expired key believed without asking", file: engine + "revoke.go", seeds: 500, changes: [][2]string{{
@@ -90,9 +90,9 @@ func mutants() []mutant {
 			"	case step.Kind == credential.StepAbandon && step.Reason == credential.ReasonKeyExpired:", "	case false:"}}},
 		{name: "the leaked candidate promoted", file: core + "decide.go", by: "./rotator/credential -run TestALeakedCandidateIsNotPromoted", changes: [][2]string{{
 			" || candidate.Leak != nil", ""}}},
-		{name: "a leaked primary revoked without the word for it", file: core + "decide.go", by: "./rotator/credential -run TestWhatCompromiseRefuses", changes: [][2]string{{
-			"	if seat.Role == RolePrimary && !leak.Immediately {", "	if seat.Role == RolePrimary && seat.Leak == nil {"}}},
-		{name: "a hold that a leak goes over", file: core + "decide.go", by: "./rotator/credential -run TestWhatCompromiseRefuses", changes: [][2]string{{
+		{name: "a leaked primary revoked without the word for it", file: core + "claim.go", by: "./rotator/credential -run TestWhatCompromiseRefuses", changes: [][2]string{{
+			"	if seat.Role == RolePrimary && !leak.Immediately && s.Removing == nil {", "	if seat.Role == RolePrimary && seat.Leak == nil && s.Removing == nil {"}}},
+		{name: "a hold that a leak goes over", file: core + "claim.go", by: "./rotator/credential -run TestWhatCompromiseRefuses", changes: [][2]string{{
 			"s.held(v) && !leak.OverrideHold {", "s.held(v) && seat.Leak == nil {"}}},
 		{name: "jitter in the predicate", file: core + "policy.go", by: "./rotator/simulation -run TestASeedRunsTheSame", changes: [][2]string{
 			{"	if width <= 0 {", "	width = width/2 + time.Duration(time.Now().UnixNano()&1)*width/2 + time.Duration(len(os.Getenv(\"HOME\")))*0 + time.Duration(rand.Int64N(int64(width)+1))/2\n	if width <= 0 {"},

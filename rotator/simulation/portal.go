@@ -28,7 +28,8 @@ type Portal struct {
 type item struct {
 	id      string
 	marker  credential.Marker
-	spec    string // hash of the settings
+	spec    credential.ItemSpec
+	created time.Time
 	deleted bool
 	slots   [2]slot
 }
@@ -98,7 +99,7 @@ func (p *Portal) EnsureItem(ctx context.Context, order credential.ItemOrder) (st
 	}
 	p.serial++
 	id := fmt.Sprintf("item%d", p.serial)
-	p.items[id] = &item{id: id, marker: order.Marker, spec: order.Spec.SettingsHash()}
+	p.items[id] = &item{id: id, marker: order.Marker, spec: order.Spec, created: p.Now()}
 	p.order = append(p.order, id)
 	p.changes++
 	return id, nil
@@ -115,7 +116,7 @@ func (p *Portal) Describe(ctx context.Context, id string) (credential.ItemStatus
 	if !ok || it.deleted {
 		return credential.ItemStatus{}, fault(credential.ClassNotFound, "issuer portal", "describe item "+id, "it is not there")
 	}
-	status := credential.ItemStatus{Item: id, Clock: p.Now()}
+	status := credential.ItemStatus{Item: id, Settings: it.spec.SettingsHash(), Clock: p.Now()}
 	for i, s := range it.slots {
 		status.Slots[i] = credential.SlotStatus{Active: s.active, Expires: s.expires}
 	}

@@ -79,6 +79,14 @@ func (p storePort) Destroy(ctx context.Context, name credential.Name, from, belo
 	return err
 }
 
+func (p storePort) Erase(ctx context.Context, name credential.Name) error {
+	_, err := ask(ctx, p.daemon, name, "vault", "erase", storing, func(bool) (struct{}, error) {
+		p.daemon.world.say("  vault %s is erased", name)
+		return struct{}{}, p.daemon.world.store.Erase(context.Background(), name)
+	})
+	return err
+}
+
 // issuerPort measures the portal's clock like the real client: with each answer.
 type issuerPort struct{ daemon *daemon }
 

@@ -107,6 +107,17 @@ func (s *Store) Destroy(ctx context.Context, name credential.Name, from, below u
 	return nil
 }
 
+// Erase implements engine.SecretStore.
+func (s *Store) Erase(ctx context.Context, name credential.Name) error {
+	if err := usable(ctx, "erase", name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.versions, name)
+	return nil
+}
+
 func usable(ctx context.Context, op string, name credential.Name) error {
 	if _, err := credential.ParseName(string(name)); err != nil {
 		return &credential.Fault{Class: credential.ClassPermanent, System: "vault", Op: op + " " + string(name), Err: err}

@@ -22,6 +22,7 @@ type Store interface {
 	Write(ctx context.Context, name credential.Name, doc credential.Document, cas uint64) (version uint64, err error)
 	EnsureMetadata(ctx context.Context, name credential.Name, owner string) error
 	Destroy(ctx context.Context, name credential.Name, from, below uint64) error
+	Erase(ctx context.Context, name credential.Name) error
 }
 
 // Run runs the suite. open gives a store in which the namespace "suite" is
@@ -173,6 +174,24 @@ var tests = []struct {
 		s.want(Doc(1), version)
 	}},
 	{"destroying where there is nothing is no failure", func(s s) { s.destroy(0, 9) }},
+	{"what is erased was never there", func(s s) {
+		s.ensure("")
+		version := s.write(Doc(2), s.write(Doc(1), 0))
+		other := s
+		other.name += "-other"
+		kept := other.write(Doc(1), 0)
+		for range 2 {
+			if err := s.store.Erase(s.t.Context(), s.name); err != nil {
+				s.t.Fatalf("erase: %v", err)
+			}
+			if stored := s.read(); !stored.Missing || stored.Version != 0 {
+				s.t.Errorf("it reads as version %d, missing %t", stored.Version, stored.Missing)
+			}
+		}
+		s.fail(Doc(3), version, credential.ClassConflict) // a late writer of the life before
+		s.want(Doc(3), s.write(Doc(3), 0))
+		other.want(Doc(1), kept)
+	}},
 	{"credentials do not touch each other", func(s s) {
 		version := s.write(Doc(1), 0)
 		other := s

@@ -15,6 +15,9 @@ type Issuer interface {
 	Issue(ctx context.Context, seat credential.SeatID, expires time.Time) (credential.Minted, error)
 	Probe(ctx context.Context, request credential.ProbeRequest) (credential.Proof, error)
 	Revoke(ctx context.Context, seat credential.SeatID) error
+	Edit(ctx context.Context, item string, marker credential.Marker, spec credential.ItemSpec) error
+	Remove(ctx context.Context, item string, revoke bool) error
+	Marked(ctx context.Context, installation string, names []credential.Name) ([]credential.MarkedItem, error)
 }
 
 // Fixture is an issuer with the system behind it, fresh and empty.
