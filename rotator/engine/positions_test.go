@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/rotator/arcgis"
 	"github.com/keyturn/keyturn/rotator/arcgis/emulator"
 	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/engine"
@@ -111,13 +114,14 @@ func positions() []position {
 		{point: 12, knobs: `{"recycledKeys":"suspended"}`, between: recycle, deadly: true},
 		{point: 12, knobs: `{"recycledKeys":"alive"}`, between: recycle},
 
-		{point: 13, knobs: `{"usageAppID":"item-id"}`},
-		{point: 13, knobs: `{"usageAppID":"none"}`},
-		{point: 13, knobs: `{"usageLag":"24h"}`},
-		{point: 13, knobs: `{"noUsage":true}`, portal: enterprise()},
+		{point: 13, knobs: `{"usageAppID":"client-id"}`, between: asking("", usage)},
+		{point: 13, knobs: `{"usageAppID":"item-id"}`, between: asking("", usage)},
+		{point: 13, knobs: `{"usageAppID":"none"}`, between: asking("", usage)},
+		{point: 13, knobs: `{"usageLag":"24h"}`, between: asking("", usage)},
+		{point: 13, knobs: `{"noUsage":true}`, portal: enterprise(), between: asking("does not tell usage", usage)},
 
-		{point: 14, knobs: `{"noAPITokens":true}`},
-		{point: 14, knobs: `{"noAPITokens":true}`, portal: enterprise()},
+		{point: 14, knobs: `{"noAPITokens":false}`, portal: enterprise(), between: asking("", expiring)},
+		{point: 14, knobs: `{"noAPITokens":true}`, portal: enterprise(), between: asking("this portal's version", expiring)},
 		{point: 14, knobs: `{}`, note: "version 11.2", portal: version("11.2")},
 		{point: 14, knobs: `{}`, note: "version 2025.1", portal: version("2025.1")},
 		{point: 14, knobs: `{"keyCredentials":"ignored"}`, portal: version("11.1"), says: "ArcGIS Enterprise, version 11.1"},
@@ -197,6 +201,34 @@ func mistake(says string, privileges ...string) func(context.Context, *testing.T
 		l.declare(t)
 		l.until(ctx, t, func(r engine.Result) bool { return r.State.Rotation == nil })
 	}
+}
+
+// asking asks the portal what no rotation needs; it answers, or the failure says so.
+func asking(says string, ask func(ctx context.Context, p *arcgis.Portal, item string) error) func(context.Context, *testing.T, *life) {
+	return func(ctx context.Context, t *testing.T, l *life) {
+		state, err := l.engine.Look(ctx, l.name)
+		must(t, err)
+		primary, _ := state.Primary()
+		switch err := ask(ctx, l.issuer(t), primary.Item); {
+		case says == "":
+			must(t, err)
+		case err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "(try: "):
+			t.Errorf("%v, want %q and what to try", err, says)
+		}
+	}
+}
+
+func usage(ctx context.Context, p *arcgis.Portal, item string) error {
+	_, err := p.Usage(ctx, item, time.Now().Add(-time.Hour), time.Now())
+	return err
+}
+
+func expiring(ctx context.Context, p *arcgis.Portal, item string) error {
+	keys, err := p.Expiring(ctx, time.Now().Add(time.Hour))
+	if err == nil && !slices.ContainsFunc(keys, func(k credential.ExpiringKey) bool { return k.Seat.Item == item }) {
+		err = fmt.Errorf("the key on item %s is not among %d that expire", item, len(keys))
+	}
+	return err
 }
 
 // changeSecret changes the client secret between the promotion of a key and the
