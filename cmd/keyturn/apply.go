@@ -26,6 +26,9 @@ func applyCommand(o *options) *cobra.Command {
 		Long: `Declare credentials from YAML. A file with a mistake changes nothing; every
 mistake is told with its line. What is declared already is left alone.
 
+The daemon looks for the items at the issuer before it accepts that a key shall reach
+them, with --dry-run, too.
+
 Exit code 3: nothing differs.`,
 		Example: "  keyturn apply -f credentials.yaml --dry-run\n  keyturn apply -f - < credentials.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {

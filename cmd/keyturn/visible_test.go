@@ -46,7 +46,7 @@ func TestItemsAreSeenThoughTheRateLimitIsLow(t *testing.T) {
 	}
 	t.Cleanup(portal.Close)
 	l := breakable("portal", portal, time.Second, limit, zap.NewNop())
-	items := make([]string, 60)
+	items := make([]string, 40)
 	for i := range items {
 		if items[i], err = portal.EnsureItem(t.Context(), credential.ItemOrder{
 			Marker: credential.Marker{Installation: "test", Name: "a/b", Rotation: strings.Repeat("r", i+1)}, Spec: credential.ItemSpec{Title: "T"}, First: true,

@@ -3,10 +3,11 @@ package arcgis_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,8 +77,7 @@ func TestVisibleSaysNothingWhenItCannotAsk(t *testing.T) {
 	}
 }
 
-// TestVisibleKeepsToTheConcurrency: a hundred items are read a few at a time, and
-// the first failure ends it.
+// TestVisibleKeepsToTheConcurrency: a hundred items are read a few at a time.
 func TestVisibleKeepsToTheConcurrency(t *testing.T) {
 	const concurrency = 4
 	items := make([]string, 100)
@@ -85,34 +85,47 @@ func TestVisibleKeepsToTheConcurrency(t *testing.T) {
 		items[i] = fmt.Sprintf("%032x", i)
 	}
 	var now, most, total atomic.Int64
-	var failAt atomic.Int64
 	full := make(chan struct{})
 	p := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		n := now.Add(1)
 		defer now.Add(-1)
 		for seen := most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
 		}
-		nth := total.Add(1)
-		if nth == concurrency {
+		if total.Add(1) == concurrency {
 			close(full) // as many as may run at a time do
 		}
 		<-full
-		if fail := failAt.Load(); fail > 0 && nth >= fail {
-			w.WriteHeader(http.StatusInternalServerError)
-			return
-		}
-		id := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-		_, _ = fmt.Fprintf(w, `{"id":%q}`, id)
+		_, _ = fmt.Fprintf(w, `{"id":%q}`, path.Base(r.URL.Path))
 	}, func(c *arcgis.Config) { c.Concurrency = concurrency })
 	missing, err := p.Visible(t.Context(), items)
 	if err != nil || missing != nil || most.Load() != concurrency || total.Load() != int64(len(items)) {
 		t.Errorf("%v, %v: %d calls, %d at a time", missing, err, total.Load(), most.Load())
 	}
-	failAt.Store(total.Load() + 1)
-	_, err = p.Visible(t.Context(), items)
+}
+
+// TestVisibleEndsWithTheFirstFailure: what is under way is given up.
+func TestVisibleEndsWithTheFirstFailure(t *testing.T) {
+	items := []string{"0123456789abcdef0123456789abcdef", "1123456789abcdef0123456789abcdef"}
+	waits, givenUp := make(chan struct{}), make(chan bool, 1)
+	p := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		if path.Base(r.URL.Path) == items[0] {
+			<-waits
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // so that the end of the request is noticed
+		close(waits)
+		select {
+		case <-r.Context().Done():
+			givenUp <- true
+		case <-time.After(3 * time.Second):
+			givenUp <- false
+		}
+	})
+	_, err := p.Visible(t.Context(), items)
 	fault(t, err, credential.ClassRetryable, "HTTP status 500")
-	if calls := total.Load() - int64(len(items)); calls > 2*concurrency {
-		t.Errorf("%d calls though the first one failed", calls)
+	if !<-givenUp {
+		t.Error("the other item was waited for")
 	}
 }
 

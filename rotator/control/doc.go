@@ -50,6 +50,13 @@
 // client may therefore send the very same bytes again when no answer comes, and
 // ours does. A request that changed nothing left no trace and is decided anew.
 //
+// # Declarations
+//
+// A declaration is checked as if its sender had checked nothing (Config.Check). Its
+// items are looked for at the issuer (Viewer) when it registers a credential or
+// changes its settings, in a dry run, too; an issuer that does not answer is 503, and
+// nothing changes.
+//
 // # Answers
 //
 // A consumer that a policy names confirms that it uses a key with one message to

@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/rotator/arcgis/emulator"
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
 )
 
 // gallery is a desk whose issuer is an emulated portal with two items.
@@ -22,7 +23,7 @@ type gallery struct {
 	items  []string
 }
 
-func newGallery(t *testing.T) gallery {
+func newGallery(t *testing.T, change ...func(*control.Config)) gallery {
 	t.Helper()
 	portal, err := emulator.New(emulator.Config{})
 	must(t, err)
@@ -34,7 +35,7 @@ func newGallery(t *testing.T) gallery {
 	must(t, err)
 	s, admin := newSite(t)
 	g := gallery{portal: portal}
-	g.desk = s.open(t, admin, func(c *control.Config) { c.Viewers = map[string]control.Viewer{"portal": client} })
+	g.desk = s.open(t, admin, append(change, func(c *control.Config) { c.Viewers = map[string]control.Viewer{"portal": client} })...)
 	t.Cleanup(func() {
 		client.Close()
 		must(t, portal.Close())
@@ -125,6 +126,34 @@ func TestItemsAreLookedForWhenANewItemIsToReachThem(t *testing.T) {
 	refused(t, err, control.CodeBad, "items: "+g.items[1]+": not there")
 	if answer, err := g.apply(both(items(g.items[0]), longer)); err != nil || answer.Result != control.ResultUpdated {
 		t.Errorf("the items without the one that has gone: %+v, %v", answer, err)
+	}
+}
+
+// TestAnotherLifeIsLookedAtAnew: a credential that was removed comes back with the
+// same settings, and a new item all the same.
+func TestAnotherLifeIsLookedAtAnew(t *testing.T) {
+	g := newGallery(t)
+	with := func(a *control.Apply) { a.Spec.Item.Items = g.items }
+	if _, err := g.apply(with); err != nil {
+		t.Fatal(err)
+	}
+	state, head, err := g.record.Load(t.Context(), "maps/web")
+	must(t, err)
+	state.Status, state.Revision = credential.StatusRemoved, state.Revision+1
+	event := credential.Event{ID: engine.NewID(), At: time.Now().UTC(), Actor: "ann", Daemon: "d-test", Fact: credential.Updated{}}
+	_, err = g.record.Append(t.Context(), "maps/web", head, event, state)
+	must(t, err)
+	must(t, g.portal.DeleteByHand(g.items[0]))
+	_, err = g.apply(with)
+	refused(t, err, control.CodeBad, "items: "+g.items[0]+": not there")
+}
+
+// TestALookMayTakeLongerThanOtherRequests do.
+func TestALookMayTakeLongerThanOtherRequests(t *testing.T) {
+	g := newGallery(t, func(c *control.Config) { c.Timeout = 500 * time.Millisecond })
+	must(t, g.portal.SetFaults(emulator.Faults{Rules: []emulator.Rule{{Kind: emulator.FaultDelay, Path: "/content/items/", Delay: 700 * time.Millisecond}}}))
+	if _, err := g.apply(func(a *control.Apply) { a.Spec.Item.Items = g.items }); err != nil {
+		t.Error(err)
 	}
 }
 

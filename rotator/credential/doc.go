@@ -39,16 +39,28 @@
 //	           -> before the claim: nothing happened. After it: a successor
 //	              repeats the checks, claims and goes on
 //
+// Beside them, and whatever they wait for:
+//
+//	amend      commit step.claimed; edit the item in place; commit item.edited
+//	discard    look at an item that was left, commit step.claimed; delete it;
+//	           commit item.deleted -> the deletion is repeated, and does no harm
+//
 // # Which states exist
 //
-// A credential is unknown or registered; a record whose stream was lost begins
-// with credential.recovered instead. A registered one has no open rotation,
+// A credential is unknown, registered or removed; a record whose stream was lost begins
+// with credential.recovered, and one whose key somebody else made with
+// credential.adopted. While it is being removed nothing is made: its keys die, its
+// items are deleted, and credential.removed closes the record. Another life under
+// the name goes on counting where this one ended. A registered one has no open rotation,
 // or one in exactly one phase:
 //
 //	item   the item is being made          a claim for the item was opened
 //	issue  the key is being made           its seat is the candidate, not proven
 //	ready  the key is in Vault and proven  the candidate waits for gate and window
 //	drain  the key is promoted             other seats wait for their end
+//
+// An item is left when its last key is on its way out. It stays on a list until it
+// is deleted, which waits until no key of ours is listed on it.
 //
 // A seat may carry a leak: its key is in wrong hands. The state is an emergency
 // while there is such a seat, or no primary because one was killed.
@@ -72,7 +84,7 @@
 // registration.
 //
 // I2 A seat that is primary is never generated on, and revoked only when its key
-// leaked and an operator wanted it dead immediately.
+// leaked and an operator wanted it dead immediately, or the credential removed.
 //
 // I3 The old key dies only after the new one is stored, proven and promoted, with
 // the same exception.
@@ -121,7 +133,9 @@
 // again. The claim stays open unless every call under it was answered. A new key
 // that expires before its promotion is given up. A finding about Vault stops
 // every step but notices until an operator asks for a rotation. A primary that
-// the issuer calls inactive, or whose item is gone, is replaced at once.
+// the issuer calls inactive, or whose item is gone, is replaced
+// at once, and so is one that it refuses for long; then not again for four probe
+// intervals. All other findings wait.
 //
 // A clock may be wrong: what is due and what has expired goes by the issuer's, a
 // hold and a drain stand while either clock says so, and how long a claim or a

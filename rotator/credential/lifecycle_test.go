@@ -86,24 +86,27 @@ func TestWhatASweepFinds(t *testing.T) {
 	making := withFirstKey().must(credential.Register{Spec: other()}, credential.Begin{Reason: credential.ReasonSettings})
 	open := making.state.Rotation.ID
 	making.work = credential.Work{}
+	late := withFirstKey().must(credential.Register{Spec: other()}, credential.Begin{Reason: credential.ReasonSettings}, credential.GiveUp{})
+	late.now = late.now.Add(time.Hour)
 	gone := withFirstKey().must(credential.Remove{Actor: "ann", KeepItem: true}).settle(t)
 	for what, c := range map[string]struct {
 		life  *life
 		stray credential.FoundStray
 		want  error
 	}{
-		"nobody registered it":       {newLife(), found("x", "r", day), credential.ErrUnknown},
-		"an item that is used":       {withFirstKey(), found("i1", "r", day), credential.ErrNothing},
-		"an old item":                {succeeded(), found("i1", "r", day), credential.ErrNothing},
-		"young":                      {withFirstKey(), found("x", "r", time.Hour-1), credential.ErrNothing},
-		"of an age nobody knows":     {withFirstKey(), credential.FoundStray{MarkedItem: credential.MarkedItem{Item: "x", Rotation: "r"}}, credential.ErrNothing},
-		"adopted once":               {withFirstKey(), found("x", "", day), credential.ErrNothing},
-		"of the open rotation":       {making, found("x", open, day), credential.ErrNothing},
-		"of its second attempt":      {making, found("x", open+"-1", day), credential.ErrNothing},
-		"while an item may be made":  {making, found("x", "r", day), credential.ErrClaimed},
-		"kept when it was removed":   {gone, found("i1", "r", day), credential.ErrNothing},
-		"stray":                      {withFirstKey(), found("x", "r", time.Hour), nil},
-		"stray, of what was removed": {gone, found("x", "r", day), nil},
+		"nobody registered it":               {newLife(), found("x", "r", day), credential.ErrUnknown},
+		"an item that is used":               {withFirstKey(), found("i1", "r", day), credential.ErrNothing},
+		"an old item":                        {succeeded(), found("i1", "r", day), credential.ErrNothing},
+		"young":                              {withFirstKey(), found("x", "r", time.Hour-1), credential.ErrNothing},
+		"of an age nobody knows":             {withFirstKey(), credential.FoundStray{MarkedItem: credential.MarkedItem{Item: "x", Rotation: "r"}}, credential.ErrNothing},
+		"adopted once":                       {withFirstKey(), found("x", "", day), credential.ErrNothing},
+		"of the open rotation":               {making, found("x", open, day), credential.ErrNothing},
+		"of its second attempt":              {making, found("x", open+"-1", day), credential.ErrNothing},
+		"while an item may be made":          {making, found("x", "r", day), credential.ErrClaimed},
+		"when it was made, or never will be": {late, found("x", "r", day), nil},
+		"kept when it was removed":           {gone, found("i1", "r", day), credential.ErrNothing},
+		"stray":                              {withFirstKey(), found("x", "r", time.Hour), nil},
+		"stray, of what was removed":         {gone, found("x", "r", day), nil},
 	} {
 		if err := c.life.do(c.stray); !errors.Is(err, c.want) || (c.want == nil && err != nil) {
 			t.Errorf("%s: %v, want %v", what, err, c.want)

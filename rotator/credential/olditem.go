@@ -132,6 +132,9 @@ func discard(s State, v View, old OldItem) Step {
 	if v.skewed() && s.Removing == nil {
 		return wait(ReasonSkew, v.Now.Add(s.Spec.Policy.ProbeInterval()), fmt.Sprintf("this clock and the issuer's differ by %s; set the clock", Short(v.Skew)))
 	}
+	if step, ok := s.unsure(v); ok {
+		return step
+	}
 	if until, waits := s.waits(old.Failure, v); waits {
 		return wait(ReasonBackoff, until, "an old item could not be deleted: "+old.Failure.Message)
 	}
@@ -212,7 +215,7 @@ func stray(s State, c FoundStray, v View) (Fact, error) {
 		return nil, fmt.Errorf("%w: the rotation of item %s is open", ErrNothing, c.Item)
 	}
 	for _, claim := range s.Claims {
-		if claim.Seat.Item == c.Item || claim.Op == OpCreateItem {
+		if over := v.Seen[claim.ID] >= claim.Over(); !over && (claim.Seat.Item == c.Item || claim.Op == OpCreateItem) {
 			return nil, fmt.Errorf("%w: %s by %s", ErrClaimed, claim.Op, claim.Daemon)
 		}
 	}

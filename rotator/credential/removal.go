@@ -92,10 +92,19 @@ func end(s State, v View, seat Seat) Step {
 	if s.held(v) {
 		return wait(ReasonHeld, s.heldUntil(v), "held by "+s.holder().Actor+": "+s.holder().Reason)
 	}
+	if step, ok := s.unsure(v); ok {
+		return step
+	}
 	if step, ok := waitForClaims(s, v, OpRevoke, seat.SeatID); ok {
 		return step
 	}
 	return Step{Kind: StepRetire, Reason: ReasonRemoved, Seat: seat.SeatID, Why: "the credential is removed"}
+}
+
+// unsure waits while nobody can tell by the clocks whether a hold is over.
+func (s State) unsure(v View) (Step, bool) {
+	return wait(ReasonSkew, v.Now.Add(s.Spec.Policy.ProbeInterval()),
+		fmt.Sprintf("this clock and the issuer's differ by %s, so a hold may stand; set the clock", Short(v.Skew))), v.skewed() && (s.Hold != nil || s.Frozen != nil)
 }
 
 func removed(s State, v View) (Fact, error) {

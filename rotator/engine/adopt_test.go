@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"testing"
@@ -53,8 +54,8 @@ func (w *world) adoption(t testing.TB, name credential.Name, item string, key cr
 // successor goes to the other slot.
 func TestAKeyThatSomebodyMadeIsManaged(t *testing.T) {
 	w := newWorld(t)
-	for slot := 1; slot <= 2; slot++ {
-		name := credential.Name([]string{"adopt/one", "adopt/two"}[slot-1])
+	for n := range 10 {
+		slot, name := 1+n%2, credential.Name(fmt.Sprintf("adopt/key%d", n))
 		s := &standing{world: w, name: name, engine: w.engine(t, w.ports(t), engine.Hooks{}), ctx: t.Context()}
 		seat, key := w.byHand(t, name, slot)
 		s.app = w.watch(t, name, drain, 3*time.Millisecond)

@@ -48,6 +48,7 @@ func (w *work) shown(ctx context.Context, item string) error {
 // stranger finds a key on an item that keyturn did not make. On an item that no
 // event ever named it is nobody's.
 func (w *work) stranger(ctx context.Context, item string, stray bool) error {
+	// its answer also tells the issuer's clock, by which a hold may stand
 	status, err := w.issuer.Describe(ctx, item)
 	switch class := credential.ClassOf(err); {
 	case err == nil:

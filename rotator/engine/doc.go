@@ -29,6 +29,10 @@
 //     immediately needs the issuer only.
 //   - Somebody else wrote Vault. It is recorded as drift and left alone until an
 //     operator decides.
+//   - Somebody changed the issuer. Inspect compares what the three say, by and by; it
+//     records each difference once and changes nothing.
+//   - A call to make an item was not answered. The rotation finds the item by its
+//     marker; if it has ended, Strays finds it, and the next pass deletes it.
 //
 // A step that fails is an event (rotation.failed) with class, attempt and time
 // of the next try; a pass itself fails only when the record cannot be read or

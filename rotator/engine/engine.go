@@ -59,8 +59,8 @@ type Engine struct {
 	outage outages
 
 	mu       sync.Mutex
-	parked   map[credential.Name]*work     // credential → a pass that waits to verify
-	suspects map[credential.Name]suspicion // credential → a primary that was refused
+	parked   map[credential.Name]*work // credential → a pass that waits to verify
+	suspects map[about]suspicion
 }
 
 // New returns an engine.
@@ -74,7 +74,7 @@ func New(c Config) *Engine {
 	return &Engine{
 		config: c,
 		claims: sightings{seen: map[credential.Name]map[string]time.Time{}},
-		parked: map[credential.Name]*work{}, suspects: map[credential.Name]suspicion{},
+		parked: map[credential.Name]*work{}, suspects: map[about]suspicion{},
 	}
 }
 

@@ -131,7 +131,15 @@ func (i *inspection) vault(ctx context.Context) ([]credential.Found, error) {
 	case key.Secret.Fingerprint() != key.Fingerprint || !slices.ContainsFunc(i.state.Seats, func(s credential.Seat) bool { return s.Fingerprint == key.Fingerprint }):
 		detail = "its api_key is no key of the record"
 	default:
-		return nil, nil
+		i.engine.trust(i.name, inVault)
+		return i.restored(), nil
+	}
+	if there.Version < i.state.Vault.Version { // an answer may be older than what was written
+		settle := max(i.state.Spec.Policy.Settle.Std(), leastOutage)
+		if seen := i.engine.suspect(i.name, inVault, there.Version, settle); seen < settle {
+			i.again = settle - seen
+			return nil, nil
+		}
 	}
 	if kind == credential.FindingVaultChanged {
 		detail = fmt.Sprintf("version %d in Vault was not written by keyturn as the record says: %s", there.Version, detail)
@@ -139,11 +147,32 @@ func (i *inspection) vault(ctx context.Context) ([]credential.Found, error) {
 	return []credential.Found{{Finding: credential.Finding{Kind: kind, Version: there.Version, Detail: detail}}}, nil
 }
 
-// suspicion is a primary that the issuer has refused of late, each time it was asked.
+// restored ends what was found in Vault: it is exactly as the record says again.
+func (i *inspection) restored() (found []credential.Found) {
+	for _, d := range i.state.Drift {
+		ours := d.Kind == credential.FindingVaultChanged || d.Kind == credential.FindingVaultMissing
+		if ours && i.there.Version == i.state.Vault.Version {
+			d.Detail = "it is no longer so"
+			found = append(found, credential.Found{Finding: d, Healed: true})
+		}
+	}
+	return found
+}
+
+// suspicion is something that must be so for a while before it is believed: a primary
+// that the issuer refuses, a Vault that shows an old version.
 type suspicion struct {
-	mint        uint64
+	of          uint64 // the mint, or the version
 	since, last time.Time
 }
+
+// about is what a suspicion is about.
+type about struct {
+	name credential.Name
+	what string
+}
+
+const inVault, atIssuer = "vault", "key"
 
 // key uses the primary key. One that is refused throughout the settle time, while
 // the issuer accepts the manager, is dead, whatever its slot says.
@@ -158,7 +187,7 @@ func (i *inspection) key(ctx context.Context) ([]credential.Found, error) {
 	slot := i.status.Slot(primary.Slot)
 	switch {
 	case err == nil:
-		i.engine.trust(i.name)
+		i.engine.trust(i.name, atIssuer)
 		if i.listed && slot.Active { // both agree: an earlier finding was wrong, or somebody restored it
 			var found []credential.Found
 			for _, kind := range []credential.FindingKind{credential.FindingKeyRefused, credential.FindingKeyReplaced, credential.FindingItemMissing} {
@@ -171,7 +200,7 @@ func (i *inspection) key(ctx context.Context) ([]credential.Found, error) {
 		return nil, nil
 	}
 	settle := i.state.Spec.Policy.Settle.Std()
-	refused := i.engine.suspect(i.name, primary.Mint, settle)
+	refused := i.engine.suspect(i.name, atIssuer, primary.Mint, settle)
 	if refused < settle {
 		i.again = max(min(settle-refused, settle/4), 50*time.Millisecond)
 		return nil, nil
@@ -199,25 +228,26 @@ func (i *inspection) left(ctx context.Context) (found []credential.Found, err er
 	return found, nil
 }
 
-// suspect tells how long a key has been refused. Two refusals with much time between
-// them are two suspicions: who knows what it was in between.
-func (e *Engine) suspect(name credential.Name, mint uint64, settle time.Duration) time.Duration {
+// suspect tells how long something has been so. Two sights with much time between
+// them are two suspicions: who knows how it was in between.
+func (e *Engine) suspect(name credential.Name, what string, of uint64, settle time.Duration) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.config.Now()
-	s, ok := e.suspects[name]
-	if !ok || s.mint != mint || now.Sub(s.last) > 2*settle+time.Second || now.Before(s.last) {
-		s = suspicion{mint: mint, since: now}
+	key := about{name, what}
+	s, ok := e.suspects[key]
+	if !ok || s.of != of || now.Sub(s.last) > 2*settle+time.Second || now.Before(s.last) {
+		s = suspicion{of: of, since: now}
 	}
 	s.last = now
-	e.suspects[name] = s
+	e.suspects[key] = s
 	return now.Sub(s.since)
 }
 
-func (e *Engine) trust(name credential.Name) {
+func (e *Engine) trust(name credential.Name, what string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.suspects, name)
+	delete(e.suspects, about{name, what})
 }
 
 // expiryDiffers is the finding that the issuer names another date than the record.

@@ -193,8 +193,10 @@ func TestWhatAnOperatorHasToDecide(t *testing.T) {
 			c.deed(t, s)
 			before := changing(w)
 			for range 3 {
-				inspect(s.ctx, t, s.engine, s.name)
-				_, err := s.engine.Pass(s.ctx, s.name)
+				again, err := s.engine.Inspect(s.ctx, s.name)
+				must(t, err)
+				waitUntil(t, time.Now().Add(again))
+				_, err = s.engine.Pass(s.ctx, s.name)
 				must(t, err)
 			}
 			s.wantDrift(t, c.kind)
@@ -203,6 +205,25 @@ func TestWhatAnOperatorHasToDecide(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestASecretThatWasDeletedAndCameBack: nobody has to decide anything.
+func TestASecretThatWasDeletedAndCameBack(t *testing.T) {
+	w := newWorld(t)
+	s := w.standing(t, "drift/undeleted", drain)
+	s.app.stop()
+	kv, path := w.vault.Client(t, w.vault.Token).KVv2("secret"), w.prefix+"/"+string(s.name)
+	version := w.version(t, s.name)
+	must(t, kv.Delete(t.Context(), path))
+	inspect(s.ctx, t, s.engine, s.name)
+	s.wantDrift(t, credential.FindingVaultMissing)
+	must(t, kv.Undelete(t.Context(), path, []int{version}))
+	inspect(s.ctx, t, s.engine, s.name)
+	inspect(s.ctx, t, s.engine, s.name)
+	s.wantDrift(t, credential.FindingVaultMissing, credential.FindingVaultMissing) // and that it is over
+	w.rotate(t, s.name)
+	s.until(t, ended(2))
+	w.checkEnd(t, s.name, 2)
 }
 
 // version is the KV version that a person sees.

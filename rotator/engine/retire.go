@@ -15,7 +15,12 @@ func retire(ctx context.Context, w *work, step credential.Step) (credential.Comm
 	if w.state.Removing != nil { // nobody is to have a working key
 		return credential.ClaimRevoke{Seat: step.Seat}, together(
 			func() error { return w.engine.config.Record.Verify(ctx, w.name, w.head) },
-			func() error { return w.erase(ctx) },
+			func() error {
+				if err := w.clocked(ctx, step.Seat); err != nil {
+					return err
+				}
+				return w.erase(ctx)
+			},
 		)
 	}
 	works := func() error { return w.primaryWorks(ctx, step.Seat) }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,6 +95,71 @@ func (c *client) run(ctx context.Context, pause time.Duration) {
 	}
 }
 
+// use starts an application of a credential; stop ends it.
+func (w *world) use(ctx context.Context, t testing.TB, name credential.Name) (c *client, stop func()) {
+	t.Helper()
+	c = &client{
+		secret: w.vault.Addr + "/v1/secret/data/" + w.prefix + "/" + string(name), token: w.vault.Token.Reveal(),
+		resource: strings.TrimSuffix(w.portalURL, "/sharing/rest") + "/emulator/resource",
+		http:     &http.Client{Transport: &http.Transport{}},
+	}
+	using, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); c.run(using, 3*time.Millisecond) }()
+	stop = sync.OnceFunc(func() { cancel(); <-done; c.http.CloseIdleConnections() })
+	t.Cleanup(stop)
+	return c, stop
+}
+
+// check wants so many uses of the key, and no refusal.
+func (c *client) check(t testing.TB, least int) {
+	t.Helper()
+	if c.uses < least {
+		t.Errorf("the application used its key %d times only", c.uses)
+	}
+	for i, refusal := range c.refusals {
+		if i < 5 {
+			t.Errorf("refused %d times: %s", len(c.refusals), refusal)
+		}
+	}
+}
+
+// TestTenSuccessionsUnderAnApplication: each change of privileges goes to a new item,
+// on a portal that loses every tenth answer after it has acted. No item is left, and
+// no answer to the application was a refusal.
+func TestTenSuccessionsUnderAnApplication(t *testing.T) {
+	const successions, keep = 10, 500 * time.Millisecond
+	w := newWorld(t)
+	const name = credential.Name("maps/successions")
+	ctx, cancel := context.WithTimeout(t.Context(), 180*time.Second)
+	defer cancel()
+	policy := w.policy(t, lifetime, lead, keep)
+	w.register(t, name, policy)
+	e := w.engine(t, w.ports(t, func(c *arcgis.Config) { c.Timeout = time.Second }), engine.Hooks{})
+	must(t, drive(ctx, e, name, ended(1)))
+	c, stop := w.use(ctx, t, name)
+	must(t, w.portal.SetFaults(emulator.Faults{Rules: []emulator.Rule{{Kind: emulator.FaultDrop, Path: "/sharing/rest", Act: true, Every: 10}}}))
+	for generation := uint64(2); generation <= successions+1; generation++ {
+		spec := specOf(string(name), policy)
+		if generation%2 == 0 {
+			spec.Item.Privileges = append(spec.Item.Privileges, "premium:user:places")
+		}
+		w.command(t, name, credential.Register{Actor: "test", Spec: spec})
+		must(t, drive(ctx, e, name, ended(generation)))
+	}
+	must(t, w.portal.SetFaults(emulator.Faults{}))
+	stop()
+	// what an unanswered call has left is younger than a sweep's grace, which is none here
+	_, unknown, err := e.Strays(ctx, "example", []credential.Name{name}, 0)
+	must(t, err)
+	must(t, drive(ctx, e, name, ended(successions+1)))
+	w.checkEnd(t, name, successions+1)
+	if len(unknown) != 0 {
+		t.Errorf("items of nobody: %+v", unknown)
+	}
+	c.check(t, 20*successions)
+}
+
 // TestAnApplicationNeverNotices rotates a key many times under an application,
 // with a portal that loses an answer now and then. Afterwards nothing that was
 // written anywhere holds a secret.
@@ -117,15 +183,7 @@ func TestAnApplicationNeverNotices(t *testing.T) {
 	e := w.engine(t, listen.ports(), engine.Hooks{})
 	must(t, drive(ctx, e, name, ended(1)))
 
-	c := &client{
-		secret: w.vault.Addr + "/v1/secret/data/" + w.prefix + "/" + string(name), token: w.vault.Token.Reveal(),
-		resource: strings.TrimSuffix(w.portalURL, "/sharing/rest") + "/emulator/resource",
-		http:     &http.Client{Transport: &http.Transport{}},
-	}
-	defer c.http.CloseIdleConnections()
-	using, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() { defer close(done); c.run(using, 3*time.Millisecond) }()
+	c, stop := w.use(ctx, t, name)
 
 	must(t, w.portal.SetFaults(emulator.Faults{Rules: []emulator.Rule{
 		{Kind: emulator.FaultHalf, Path: "/oauth2/token", Every: 7},
@@ -142,17 +200,9 @@ func TestAnApplicationNeverNotices(t *testing.T) {
 	}
 	must(t, w.portal.SetFaults(emulator.Faults{}))
 	stop()
-	<-done
 	w.checkEnd(t, name, rotations+1)
 	t.Logf("%d rotations, %d uses, %d errors met, %d secrets, %d log lines", rotations, c.uses, len(errors.texts), len(secrets.seen), logs.Len())
-	if c.uses < 20*rotations {
-		t.Errorf("the application used its key %d times only", c.uses)
-	}
-	for i, refusal := range c.refusals {
-		if i < 5 {
-			t.Errorf("refused %d times: %s", len(c.refusals), refusal)
-		}
-	}
+	c.check(t, 20*rotations)
 	if len(errors.texts) == 0 || logs.Len() == 0 || len(secrets.seen) < rotations+4 {
 		t.Errorf("the scan has nothing to look at: %d errors, %d log lines, %d secrets", len(errors.texts), logs.Len(), len(secrets.seen))
 	}

@@ -3,6 +3,7 @@ package simulation
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,11 +96,14 @@ func (a *audit) event(name credential.Name, before credential.State, event crede
 		a.opened(name, before, event, f.Claim)
 	case credential.Retiring:
 		a.opened(name, before, event, f.Claim)
+	case credential.Removing:
+		delete(a.primary, name)
+		delete(a.heals, name)
 	case credential.Issued:
 		a.named[f.Seat] = string(f.Fingerprint)
 	case credential.Promoted:
 		a.rotations++
-		if _, had := before.Primary(); had || a.world.portal.Now().Before(f.Expires) { // a first key may be late for its whole life
+		if _, had := before.Primary(); had || a.world.portal.Now().Add(lead/4).Before(f.Expires) { // a first key may be late for nearly its whole life
 			a.primary[name] = f.Seat
 		}
 		a.promoted[name] = time.Now()
@@ -136,7 +140,7 @@ func (a *audit) opened(name credential.Name, before credential.State, event cred
 	if ok && seat.Leak != nil && c.Op == credential.OpRevoke {
 		leak = *seat.Leak
 	}
-	if ok && seat.Role == credential.RolePrimary && !leak.Immediately {
+	if ok && seat.Role == credential.RolePrimary && !leak.Immediately && before.Removing == nil {
 		a.violate("I2 %s: a claim to %s on the primary %s", name, c.Op, c.Seat)
 	}
 	at := time.Now().Add(10 * time.Second)
@@ -146,8 +150,12 @@ func (a *audit) opened(name credential.Name, before credential.State, event cred
 	if fingerprint := a.named[c.Seat]; before.Held(at) && c.Op != credential.OpCreateItem && fingerprint != "" && !leak.OverrideHold {
 		a.violate("I7 %s: a claim to %s on %s, which holds %s, under a hold", name, c.Op, c.Seat, fingerprint)
 	}
+	if c.Op == credential.OpDeleteItem && before.Held(at) {
+		a.violate("I7 %s: a claim to delete item %s under a hold", name, c.Seat.Item)
+	}
 	for _, other := range a.claims {
-		if other.name == name && other.Seat.Item == c.Seat.Item && other.Seat.Slot == c.Seat.Slot && !closed(before, other.ID, c) {
+		common := other.Seat.Slot == c.Seat.Slot || other.Seat.Slot == 0 || c.Seat.Slot == 0 // slot 0 covers an item
+		if other.name == name && other.Seat.Item == c.Seat.Item && common && !closed(before, other.ID, c) {
 			beside := leak.Immediately && other.Op == credential.OpRevoke // both kill the same key
 			if over := other.at.Add(2 * window); time.Now().Before(over) && !beside {
 				a.violate("I4 %s: a claim to %s on %s while that of %s runs until %v", name, c.Op, c.Seat, other.Daemon, over.Sub(a.world.began))
@@ -212,7 +220,7 @@ func (w *World) destroys(d *daemon, name credential.Name, what string, seat cred
 	claim.used = true
 	state := w.record.State(name)
 	s, listed := state.Seat(seat)
-	wanted := a.killed[w.store.Latest(name).Primary.Fingerprint] || (op == credential.OpRevoke && listed && s.Leak != nil && s.Leak.Immediately)
+	wanted := state.Removing != nil || a.killed[w.store.Latest(name).Primary.Fingerprint] || (op == credential.OpRevoke && listed && s.Leak != nil && s.Leak.Immediately)
 	if listed && s.Role == credential.RolePrimary && !wanted {
 		a.violate("I2 %s: %s on %s, which is the primary", name, what, seat)
 	}
@@ -223,9 +231,40 @@ func (w *World) destroys(d *daemon, name credential.Name, what string, seat cred
 	if live, alive := w.portal.live(name)[seat]; alive && live.by != "" && op == credential.OpGenerate && !claim.Fence { // with one, it may be an earlier mint of ours
 		a.violate("%s: %s on %s kills a stranger's key", name, what, seat)
 	}
-	if op == credential.OpRevoke && listed && s.Role == credential.RoleDraining && s.Leak == nil {
+	if op == credential.OpRevoke && listed && s.Role == credential.RoleDraining && s.Leak == nil && state.Removing == nil {
 		if since := time.Since(a.left[seat]); since < drain-10*time.Second && w.clocksRight(a.left[seat]) {
 			a.violate("I3 %s: the old key on %s dies %v after Vault shows another one, before the drain is over", name, seat, since)
+		}
+	}
+}
+
+// deletes looks at a call that deletes an item, as it acts.
+func (w *World) deletes(d *daemon, name credential.Name, item string) {
+	a := &w.audit
+	w.say("  portal %s: remove %s by %s", name, item, d)
+	state, stored := w.record.State(name), w.store.Latest(name)
+	switch claim := a.of(d, credential.OpDeleteItem, credential.SeatID{Item: item}); {
+	case w.outside:
+	case claim == nil:
+		a.violate("I2 %s: item %s is deleted without a claim", name, item)
+	case state.Uses(item) && time.Now().Before(claim.at.Add(2*window)):
+		a.violate("I2 %s: item %s is deleted, and a key may live on it", name, item)
+	case stored.Primary.Seat.Item == item && !stored.Primary.Secret.Empty() && state.Status == credential.StatusRegistered && state.Removing == nil:
+		a.violate("I1 %s: item %s is deleted, and Vault shows a key of it", name, item)
+	}
+}
+
+// items: nothing is left at the portal but what the record names.
+func (a *audit) items(name credential.Name, state credential.State) {
+	p := a.world.portal
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range p.order {
+		it := p.items[id]
+		_, old := state.OldItem(id)
+		open := state.Rotation != nil && it.marker.Rotation == state.Rotation.ID // its making was not answered yet
+		if it.marker.Name == name && !it.deleted && !old && !open && !slices.Contains(state.Kept, id) && !state.Uses(id) && p.Now().Sub(it.created) > 3*sweepEvery {
+			a.violate("end %s: item %s is left, and nobody names it", name, id)
 		}
 	}
 }
@@ -264,6 +303,9 @@ func (a *audit) instant() {
 
 // excused reports whether an operator put up with applications having no key.
 func (a *audit) excused(name credential.Name, stored credential.Stored) bool {
+	if state := a.world.record.State(name); state.Removing != nil || state.Status == credential.StatusRemoved {
+		return true
+	}
 	return a.killed[stored.Primary.Fingerprint] || time.Now().Before(a.hurried[name]) ||
 		a.world.record.State(name).Killed != (credential.SeatID{})
 }
@@ -321,6 +363,7 @@ func (a *audit) end() {
 				a.violate("end %s: a key lives on %s that nobody knows", name, seat)
 			}
 		}
+		a.items(name, state)
 		if state.Rotation == nil && len(state.Seats) > 1 {
 			a.violate("end %s: seats are left over: %+v", name, state.Seats)
 		}

@@ -93,11 +93,17 @@ func (d *daemon) run(name credential.Name, wake <-chan struct{}) {
 			}
 		}
 	}()
-	var inspected time.Time
+	var inspected, swept time.Time
 	for failures := 0; ; {
 		if policy := d.world.policy(name); policy.Lifetime > 0 && d.world.inspects && time.Since(inspected) >= policy.ProbeInterval() {
 			inspected = time.Now()
-			_, _ = d.engine.Inspect(context.Background(), name)
+			if again, _ := d.engine.Inspect(context.Background(), name); again > 0 { // a suspicion
+				inspected = inspected.Add(again - policy.ProbeInterval())
+			}
+		}
+		if d.world.inspects && time.Since(swept) >= sweepEvery {
+			swept = time.Now()
+			_, _, _ = d.engine.Strays(context.Background(), "portal", []credential.Name{name}, grace)
 		}
 		result, err := d.engine.Pass(context.Background(), name)
 		pause := min(250*time.Millisecond<<min(failures, 6), 15*time.Second)
@@ -106,6 +112,9 @@ func (d *daemon) run(name credential.Name, wake <-chan struct{}) {
 			failures, pause = 0, time.Minute
 			if at := result.Next.At; !at.IsZero() {
 				pause = min(pause, max(at.Sub(d.now().Round(0)), time.Millisecond))
+			}
+			if policy := d.world.policy(name); policy.Lifetime > 0 { // a suspicion is looked at again soon
+				pause = min(pause, max(policy.ProbeInterval()-time.Since(inspected), time.Second))
 			}
 		}
 		timer := time.NewTimer(pause)

@@ -26,7 +26,7 @@ func Faults() []Fault {
 		{"portal's clock stepped", true}, {"wake-up lost", true}, {"stranger's key in an idle slot", true},
 		{"acts after window and margin", false}, {"long outage", false}, {"primary revoked by hand", false},
 		{"primary generated over by hand", false}, {"secret changed by hand", false}, {"secret deleted by hand", false},
-		{"item deleted by hand", false},
+		{"item deleted by hand", false}, {"settings edited by hand", false}, {"removed and declared again", true},
 	}
 }
 

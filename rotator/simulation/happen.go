@@ -25,6 +25,7 @@ func (w *World) happen() {
 		}
 	}
 	if w.calm {
+		w.again(now)
 		w.accept(now)
 		w.killOnce(now)
 		return

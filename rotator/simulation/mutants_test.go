@@ -99,6 +99,30 @@ func mutants() []mutant {
 			{"import (", "import (\n	\"math/rand/v2\"\n	\"os\""}}},
 		{name: "a seat with an open revoke claim promoted", file: core + "decide.go", by: "./rotator/credential -run TestASeatWithAnOpenRevoke", changes: [][2]string{{
 			"candidate.Proven.IsZero() || candidate.Claimed ||", "candidate.Proven.IsZero() ||"}}},
+		{name: "an old item deleted while its key drains", file: core + "olditem.go", by: "./rotator/credential -run TestAnOldItemIsNotDeleted", changes: [][2]string{{
+			"	if s.Uses(old.Item) {", "	if false {"}}},
+		{name: "an old item deleted under a hold", file: core + "olditem.go", by: "./rotator/credential -run TestAnOldItemIsNotDeleted", changes: [][2]string{{
+			"	if s.held(v) {\n		return wait(ReasonHeld, s.heldUntil(v)", "	if false {\n		return wait(ReasonHeld, s.heldUntil(v)"}}},
+		{name: "an old item deleted without a look at Vault", file: engine + "discard.go", slow: true, by: "./rotator/engine -run TestAnItemThatVaultShowsIsNotDeleted", changes: [][2]string{{
+			"			return w.shown(ctx, item)", "			return nil"}}},
+		{name: "an old item deleted with a stranger's key", file: engine + "discard.go", slow: true, by: "./rotator/engine -run TestAnOldItemThatSomebodyUses", changes: [][2]string{
+			{"slot <= 2 && !stray; slot++", "slot <= 0 && !stray; slot++"}}},
+		{name: "the item of an open rotation taken for a stray one", file: core + "olditem.go", by: "./rotator/credential -run TestWhatASweepFinds", changes: [][2]string{{
+			"strings.HasPrefix(c.Rotation, r.ID+\"-\")", "strings.HasPrefix(c.Rotation, r.ID+\"?\")"}}},
+		{name: "a stray item of any age", file: core + "olditem.go", by: "./rotator/credential -run TestWhatASweepFinds", changes: [][2]string{{
+			"v.IssuerNow().Sub(c.Created) < c.Grace", "false"}}},
+		{name: "work goes on while a credential is removed", file: core + "decide.go", by: "./rotator/credential -run TestARemovalEndsEverything", changes: [][2]string{{
+			"	if s.Removing == nil {\n		return nil\n	}", "	if true {\n		return nil\n	}"}}},
+		{name: "a replaced key's slot revoked", file: core + "next_drain.go", by: "./rotator/credential -run TestAKeyThatSomebodyReplaced", changes: [][2]string{{
+			"	if seat.Replaced {", "	if false {"}}},
+		{name: "one heal after another", file: core + "next_drain.go", by: "./rotator/credential -run TestWhatWinsWhenSeveral", changes: [][2]string{{
+			"	if !s.Healed.IsZero() &&", "	if false &&"}}},
+		{name: "judged dead at first sight", file: engine + "inspect.go", slow: true, by: "./rotator/engine -run TestASuspicionThatPasses", changes: [][2]string{{
+			"	if refused < settle {", "	if false {"}}},
+		{name: "an old answer of Vault believed", file: engine + "inspect.go", seeds: 20000, changes: [][2]string{{
+			"seen < settle {", "false && seen < settle {"}}},
+		{name: "an adopted item that another credential manages", file: engine + "edit.go", slow: true, by: "./rotator/engine -run TestAKeyThatSomebodyMadeIsManaged", changes: [][2]string{{
+			"		if state.Uses(seen.Item) {", "		if false {"}}},
 		{name: "one conflict code only", file: "publisher/fault.go", by: "./publisher -run TestConflictKnowsBothCodes", changes: [][2]string{{
 			"jetstream.JSErrCodeStreamWrongLastSequenceConstant)", "jetstream.JSErrCodeStreamWrongLastSequence)"}}},
 		{name: "a lost acknowledgement judged by the last message", file: "publisher/record.go", slow: true, by: "./publisher -run TestConformanceOneNode", changes: [][2]string{{

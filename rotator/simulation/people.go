@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/rotator/credential"
@@ -66,7 +67,15 @@ func (w *World) person() {
 		w.register(name)
 		return
 	}
-	switch n := w.rng.IntN(12); {
+	switch n := w.rng.IntN(15); {
+	case n == 14:
+		w.meet("removed and declared again", nil)
+		w.command(name, credential.Remove{Actor: "ann", Reason: "no longer used"})
+	case n >= 12:
+		spec := w.spec(name, 0)
+		spec.Item = w.record.State(name).Spec.Item
+		spec.Item.Description = w.unique("words")
+		w.command(name, credential.Register{Spec: spec, Actor: "ann"})
 	case n >= 10:
 		w.leak(name)
 	case n < 3:
@@ -129,7 +138,13 @@ func (w *World) byHand(name credential.Name, state credential.State) {
 	w.portal.mu.Unlock()
 	s := &it.slots[primary.Slot-1]
 	stored := w.store.Latest(name)
-	switch w.rng.IntN(5) {
+	switch w.rng.IntN(6) {
+	case 5:
+		w.meet("settings edited by hand", nil)
+		w.portal.mu.Lock()
+		it.spec.Privileges = []string{"privilege:by-hand"}
+		it.slots = [2]slot{}
+		w.portal.mu.Unlock()
 	case 0:
 		w.meet("primary revoked by hand", nil)
 		s.active, s.key = false, ""
@@ -148,6 +163,34 @@ func (w *World) byHand(name credential.Name, state credential.State) {
 	case 4:
 		w.meet("item deleted by hand", nil)
 		w.portal.Delete(primary.Item)
+	}
+}
+
+// removed reports whether a credential is on its way out, or waits to be declared
+// again.
+func (w *World) removed() bool {
+	return slices.ContainsFunc(w.names, func(name credential.Name) bool {
+		state := w.record.State(name)
+		return state.Status == credential.StatusRemoved || state.Removing != nil
+	})
+}
+
+// again declares what was removed, once nothing goes wrong any more. An item that a
+// stranger uses is kept.
+func (w *World) again(now time.Time) {
+	if w.nextRevival.After(now) {
+		return
+	}
+	w.nextRevival = now.Add(time.Minute)
+	for _, name := range w.names {
+		state := w.record.State(name)
+		inUse := slices.ContainsFunc(state.Drift, func(d credential.Finding) bool { return d.Kind == credential.FindingItemInUse })
+		switch {
+		case state.Status == credential.StatusRemoved:
+			w.register(name)
+		case state.Removing != nil && inUse && !state.Removing.KeepItem:
+			w.command(name, credential.Remove{Actor: "ann", Reason: "a stranger uses the item", KeepItem: true})
+		}
 	}
 }
 

@@ -130,3 +130,25 @@ func (p issuerPort) Revoke(ctx context.Context, seat credential.SeatID) error {
 	})
 	return err
 }
+
+func (p issuerPort) Edit(ctx context.Context, item string, marker credential.Marker, spec credential.ItemSpec) error {
+	_, err := ask(ctx, p.daemon, marker.Name, "issuer portal", "edit "+item, issuing, func(bool) (struct{}, error) {
+		return struct{}{}, p.daemon.world.portal.Edit(context.Background(), item, marker, spec)
+	})
+	return err
+}
+
+func (p issuerPort) Remove(ctx context.Context, item string, revoke bool) error {
+	w, name := p.daemon.world, p.daemon.world.owner(item)
+	_, err := ask(ctx, p.daemon, name, "issuer portal", "remove "+item, issuing, func(bool) (struct{}, error) {
+		w.deletes(p.daemon, name, item)
+		return struct{}{}, w.portal.Remove(context.Background(), item, revoke)
+	})
+	return err
+}
+
+func (p issuerPort) Marked(ctx context.Context, installation string, names []credential.Name) ([]credential.MarkedItem, error) {
+	return ask(ctx, p.daemon, names[0], "issuer portal", "list items", reading, func(bool) ([]credential.MarkedItem, error) {
+		return p.daemon.world.portal.Marked(context.Background(), installation, names)
+	})
+}

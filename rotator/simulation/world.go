@@ -24,6 +24,9 @@ const (
 	troubled = 70 * time.Minute // time in which things go wrong
 	quiet    = 45 * time.Minute // time after it, longer than a key lives
 	maxSteps = 40_000
+
+	sweepEvery = 10 * time.Minute
+	grace      = 5 * time.Minute // how old an item must be that nobody names
 )
 
 // World is one run.
@@ -50,6 +53,7 @@ type World struct {
 	stepped      time.Time // when a clock was last set
 	lastKill     time.Time // when somebody kills a primary once more, all else being well
 	nextPerson   time.Time
+	nextRevival  time.Time // when somebody declares again what was removed
 	people       int
 	nextTrouble  time.Time
 	audit        audit
@@ -171,8 +175,13 @@ func (w *World) idle(end time.Time) {
 	next := end
 	if !w.calm {
 		next = earliest(end, w.nextPerson, w.nextTrouble)
-	} else if w.outside {
-		next = earliest(end, w.nextPerson, w.lastKill)
+	} else {
+		if w.outside {
+			next = earliest(next, w.nextPerson, w.lastKill)
+		}
+		if w.removed() {
+			next = earliest(next, w.nextRevival)
+		}
 	}
 	for _, e := range w.late {
 		next = earliest(next, e.at)

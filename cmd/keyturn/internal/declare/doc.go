@@ -12,4 +12,8 @@
 // Both steps report everything that is wrong, each with file, line and column,
 // and return the declarations that are right, so that the problems of both can
 // be shown together. Apply nothing while there is one.
+//
+// What a credential may be given (privileges, items, referrers and the texts beside
+// them) is checked by the same rules when a daemon takes a spec from anybody: Check.
+// Whether an item exists only its issuer knows, which the daemon asks.
 package declare
