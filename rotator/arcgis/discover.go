@@ -41,12 +41,13 @@ func (p *Portal) Discover(ctx context.Context) ([]credential.FoundItem, error) {
 		ids[id] = true
 	}
 	folders := &titles{portal: p, of: map[string]map[string]string{}}
-	looked := make([]*credential.FoundItem, 0, len(ids))
+	looked := make([]*credential.FoundItem, len(ids))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(p.config.Concurrency)
+	next := 0
 	for id := range ids {
-		at := len(looked)
-		looked = append(looked, nil)
+		at := next
+		next++
 		group.Go(func() error {
 			found, err := p.look(ctx, id, folders)
 			switch {
