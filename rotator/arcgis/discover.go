@@ -44,10 +44,10 @@ func (p *Portal) Discover(ctx context.Context) ([]credential.FoundItem, error) {
 	looked := make([]*credential.FoundItem, len(ids))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(p.config.Concurrency)
-	next := 0
+	n := 0
 	for id := range ids {
-		at := next
-		next++
+		at := n
+		n++
 		group.Go(func() error {
 			found, err := p.look(ctx, id, folders)
 			switch {
