@@ -29,6 +29,7 @@ type devOptions struct {
 	lifetime    time.Duration
 	duration    time.Duration
 	latency     time.Duration
+	edition     string
 }
 
 func devCommand(o *options) *cobra.Command {
@@ -49,6 +50,9 @@ Stopped and started again on the same directory, it goes on where it was.`,
 			if d.credentials < 0 || d.lifetime < time.Second || d.lifetime > credential.MaxLifetime {
 				return usage(errors.New("want --credentials of at least 0 and a --key-lifetime of 1s to 8760h"))
 			}
+			if e := emulator.Edition(d.edition); e != emulator.Online && e != emulator.Enterprise {
+				return usage(fmt.Errorf("want --edition %s or %s, not %q", emulator.Online, emulator.Enterprise, d.edition))
+			}
 			return dev(cmd.Context(), d, cmd.OutOrStdout(), o.output)
 		},
 	}
@@ -57,6 +61,7 @@ Stopped and started again on the same directory, it goes on where it was.`,
 	cmd.Flags().DurationVar(&d.lifetime, "key-lifetime", time.Minute, "how long their keys live")
 	cmd.Flags().DurationVar(&d.duration, "duration", 0, "stop by itself after this time (0: run until interrupted)")
 	cmd.Flags().DurationVar(&d.latency, "latency", 0, "round trip of the emulated portal")
+	cmd.Flags().StringVar(&d.edition, "edition", string(emulator.Online), "of the emulated portal: online, or enterprise, with a web adaptor and a private CA")
 	return cmd
 }
 
@@ -115,7 +120,7 @@ func dev(ctx context.Context, o devOptions, out io.Writer, output string) error 
 	}
 	place := devPlace{
 		dir: dir, operator: operator, natsURL: natsURL, vaultAddr: vault.addr, vaultToken: vault.token,
-		portalURL: portal.url, portalUser: emulator.DefaultUser, portalPassword: portal.password,
+		portalURL: portal.url, portalUser: emulator.DefaultUser, portalPassword: portal.password, portalCA: portal.ca,
 	}
 	if err := place.writeConfig(); err != nil {
 		return err
@@ -166,6 +171,7 @@ var errDone = errors.New("done")
 type devPlace struct {
 	dir, natsURL, vaultAddr, vaultToken   string
 	portalURL, portalUser, portalPassword string
+	portalCA                              string // file; empty = no TLS
 	operator                              control.Identity
 }
 
@@ -179,6 +185,10 @@ func (p devPlace) writeConfig() error {
 	tokenFile := filepath.Join(p.dir, "vault-token")
 	if err := os.WriteFile(tokenFile, []byte(p.vaultToken), 0o600); err != nil {
 		return err
+	}
+	authority := ""
+	if p.portalCA != "" {
+		authority = fmt.Sprintf("    tls: {ca: %q}\n", p.portalCA)
 	}
 	text := fmt.Sprintf(`# Written by keyturn dev at each start.
 installation: %s
@@ -196,7 +206,7 @@ issuers:
     password: {file: %q}
     min_lifetime: 1s
     concurrency: 64
-daemon:
+%sdaemon:
   http: 127.0.0.1:0
   sweep: "* * * * *"
   workers: 128
@@ -204,7 +214,7 @@ operators:
   dev: {key: %s, roles: [{role: admin, namespaces: ["*"]}]}
 operator:
   seed: {file: operator.nk}
-`, devInstallation, p.natsURL, p.vaultAddr, tokenFile, p.portalURL, p.portalUser, filepath.Join(p.dir, "portal-password"), p.operator.Public())
+`, devInstallation, p.natsURL, p.vaultAddr, tokenFile, p.portalURL, p.portalUser, filepath.Join(p.dir, "portal-password"), authority, p.operator.Public())
 	return os.WriteFile(p.configPath(), []byte(text), 0o600)
 }
 

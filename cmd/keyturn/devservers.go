@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -171,6 +172,7 @@ func findDevVault() (string, error) {
 // devPortal is the emulated portal, in this process.
 type devPortal struct {
 	url, password string
+	ca            string // the file of its authority; empty = no TLS
 	stop          func()
 }
 
@@ -181,7 +183,7 @@ func startPortal(dir string, o devOptions, died func(error)) (*devPortal, error)
 	}
 	portal, err := emulator.New(emulator.Config{
 		Dir: filepath.Join(dir, "portal"), Users: map[string]string{emulator.DefaultUser: password},
-		MinLifetime: time.Second, Faults: emulator.Faults{Latency: o.latency},
+		MinLifetime: time.Second, Faults: emulator.Faults{Latency: o.latency}, Edition: emulator.Edition(o.edition),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the emulated portal: %w", err)
@@ -189,6 +191,15 @@ func startPortal(dir string, o devOptions, died func(error)) (*devPortal, error)
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, errors.Join(err, portal.Close())
+	}
+	started := &devPortal{url: "http://" + listener.Addr().String() + portal.BasePath(), password: password}
+	if emulator.Edition(o.edition) == emulator.Enterprise {
+		started.url, started.ca = "https"+strings.TrimPrefix(started.url, "http"), filepath.Join(dir, "portal-ca.pem")
+		settings, err := newAuthority(started.ca)
+		if err != nil {
+			return nil, errors.Join(err, listener.Close(), portal.Close())
+		}
+		listener = tls.NewListener(listener, settings)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -198,10 +209,20 @@ func startPortal(dir string, o devOptions, died func(error)) (*devPortal, error)
 			died(fmt.Errorf("the emulated portal has ended: %w", err))
 		}
 	}()
-	return &devPortal{
-		url: "http://" + listener.Addr().String() + portal.BasePath(), password: password,
-		stop: func() { cancel(); <-ended },
-	}, nil
+	started.stop = func() { cancel(); <-ended }
+	return started, nil
+}
+
+// newAuthority makes a private CA, writes it to a file, and certifies the portal.
+func newAuthority(path string) (*tls.Config, error) {
+	authority, err := emulator.NewAuthority()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(path, authority.PEM(), 0o600); err != nil {
+		return nil, err
+	}
+	return authority.Server(false, "127.0.0.1")
 }
 
 // keptPassword reads the portal's password, or makes one.

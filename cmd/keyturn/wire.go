@@ -177,7 +177,7 @@ func openIssuer(name string, c config.Issuer, get config.VaultGet, observe func(
 		transport.TLSClientConfig = withDefaults(tlsConfig)
 	}
 	settings := arcgis.Config{
-		Name: name, URL: c.URL, Username: c.Username, Password: read(c.Password), APIKey: read(c.APIKey),
+		Name: name, URL: c.URL, Username: c.Username, Password: read(c.Password), APIKey: read(c.APIKey), Referer: c.Referer,
 		Concurrency: c.Concurrency, Timeout: c.Timeout.Value, Transport: transport,
 		Now: wallClock, Observe: observe,
 	}

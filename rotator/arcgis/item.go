@@ -131,6 +131,9 @@ func (p *Portal) addItem(ctx context.Context, folder string, order credential.It
 		form: form, changes: true,
 	}
 	if _, err := p.manage(ctx, r, &answer); err != nil {
+		if p.config.APIKey != nil && credential.IsClass(err, credential.ClassDenied) {
+			err = reclassed(err, credential.ClassDenied, "to make items, an API key needs privileges such as portal:user:createItem, and at ArcGIS Enterprise it makes none: log in with a password")
+		}
 		return "", err
 	}
 	if answer.ID == "" {
@@ -190,7 +193,11 @@ func (p *Portal) register(ctx context.Context, item string, spec credential.Item
 	var answer registered
 	r := request{name: "register", op: "register item " + item, path: "/oauth2/registerApp", form: form, changes: true}
 	if _, err := p.manage(ctx, r, &answer); err != nil {
-		return err
+		if credential.IsClass(err, credential.ClassPermanent) && codeOf(err) == 400 {
+			err = reclassed(err, credential.ClassPermanent,
+				"check the declaration's privileges, which the owner must hold, its items (at most 100), its referrers, and personal")
+		}
+		return p.versioned(ctx, err)
 	}
 	if answer.ClientID == "" || answer.ClientSecret == "" {
 		return p.garbled(r, "a registration without client id and secret")

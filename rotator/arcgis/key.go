@@ -67,6 +67,9 @@ func (p *Portal) Issue(ctx context.Context, seat credential.SeatID, expires time
 		changes: true,
 	}
 	if err := p.update(ctx, seat.Item, update); err != nil { // the date decides how long the key lives
+		if credential.IsClass(err, credential.ClassPermanent) {
+			err = reclassed(err, credential.ClassPermanent, "check the policy's lifetime: ArcGIS takes a day to a year, or what the issuer's min_lifetime says")
+		}
 		return credential.Minted{}, err
 	}
 	r.form = credentials(known, seat)
@@ -83,7 +86,7 @@ func (p *Portal) Issue(ctx context.Context, seat credential.SeatID, expires time
 	const year = 366 * 24 * 3600
 	switch asked := expires.Sub(clock).Seconds(); {
 	case !isKey(answer.AccessToken, seat.Slot):
-		return credential.Minted{}, p.garbled(r, "a token that is not a key of this slot")
+		return credential.Minted{}, p.versioned(ctx, p.garbled(r, "a token that is not a key of this slot"))
 	case !(answer.ExpiresIn >= 1) || answer.ExpiresIn > 100*year:
 		return credential.Minted{}, p.garbled(r, "a key without a lifetime")
 	case answer.ExpiresIn < asked/10:

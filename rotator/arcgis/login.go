@@ -211,7 +211,8 @@ func (p *Portal) logIn(ctx context.Context, r request, password credential.Secre
 	clock, err := p.send(ctx, r, &answer)
 	if err != nil {
 		var no *refusal
-		if errors.As(err, &no) && no.code < 500 && no.code != http.StatusRequestTimeout { // whatever it calls it: an account must not get locked
+		// whatever it calls it: an account must not get locked; but where no portal is, there is no account
+		if errors.As(err, &no) && no.code < 500 && no.code != http.StatusRequestTimeout && no.code != http.StatusNotFound {
 			return credential.Secret{}, clock, p.fault(r, credential.ClassDenied, no,
 				"check username (in its exact case) and password; an account with multi-factor or single sign-on needs an API key instead; the same password is not sent again for a while")
 		}

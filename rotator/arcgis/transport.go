@@ -158,7 +158,7 @@ func lostBecause(err error) (cause error, hint string) { //nolint:staticcheck //
 		return errors.New("the portal's certificate is not trusted"), "set the issuer's CA, and check the host name in its url and the clock"
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return errors.New("the other side does not speak TLS"), "check scheme and port of the issuer's url"
-	case errors.As(err, &alert):
+	case errors.As(err, &alert), errors.As(err, &operation) && operation.Op == "remote error": // crypto/tls calls an alert so
 		return errors.New("the TLS handshake was refused"), "check the issuer's client certificate"
 	case errors.As(err, &name):
 		return errors.New("the portal's host name is not known"), "check the host in the issuer's url, and the name server"

@@ -88,7 +88,7 @@ func TestUsageOfALongTimeIsAskedInParts(t *testing.T) {
 	at := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC).UnixMilli()
 	parts := 0
 	for _, r := range b.calls.wire() {
-		if !strings.HasSuffix(r.URL.Path, "/usage") {
+		if !strings.HasSuffix(r.URL.Path, "/usage") || r.PostForm.Get("appId") == item { // by the item's name, as nothing was counted under the other
 			continue
 		}
 		parts++
@@ -157,4 +157,26 @@ func TestUsageThatIsDenied(t *testing.T) {
 	must(t, b.emulated.DeleteByHand(item))
 	_, err = b.portal.Usage(t.Context(), item, time.Now().Add(-time.Hour), time.Now())
 	fault(t, err, credential.ClassNotFound)
+}
+
+// TestUsageOfAnItemByItsID: whether the portal calls a key by its client id or by
+// its item is not known.
+func TestUsageOfAnItemByItsID(t *testing.T) {
+	for _, called := range []string{emulator.UsageClientID, emulator.UsageItemID, emulator.UsageNoID} {
+		t.Run(called, func(t *testing.T) {
+			b := open(t, emulator.Config{Knobs: emulator.Knobs{UsageAppID: called}})
+			item := b.item()
+			b.use(b.issue(credential.SeatID{Item: item, Slot: 1}).Key, "geocode", 3)
+			used, err := b.portal.Usage(t.Context(), item, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+			must(t, err)
+			requests := int64(0)
+			for _, u := range used {
+				requests += u.Requests
+			}
+			want := map[bool]int64{true: 3}[called != emulator.UsageNoID] // that portal tells nobody's usage apart
+			if requests != want {
+				t.Errorf("%d requests, want %d", requests, want)
+			}
+		})
+	}
 }

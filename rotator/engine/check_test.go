@@ -55,7 +55,7 @@ func (s *sentry) look(ctx context.Context, what string, seat credential.SeatID) 
 		if stored.Primary.Seat == seat {
 			w.violated(name, "%s on %s, which Vault shows as the primary", what, seat)
 		}
-		if what == "revoke" && !w.portal.KeyWorks(stored.Primary.Secret.Reveal(), "") {
+		if what == "revoke" && !w.works(stored.Primary.Secret) {
 			w.violated(name, "revoke on %s while Vault's primary does not work", seat)
 		}
 	}
@@ -101,7 +101,7 @@ func (w *world) watch(t testing.TB, name credential.Name, drain, pause time.Dura
 				if a.reads++; a.reads == 1 {
 					close(a.first)
 				}
-				works := w.portal.KeyWorks(key.Reveal(), "")
+				works := w.works(key)
 				if !works && drain == 0 {
 					again, err := w.store.Read(ctx, name)
 					works = err != nil || again.Primary.Secret != key
@@ -148,6 +148,14 @@ func (a *app) check(t testing.TB) {
 // the way: one seat, its key in Vault, and nothing left over anywhere.
 func (w *world) checkEnd(t testing.TB, name credential.Name, generation uint64) {
 	t.Helper()
+	state := w.checkRest(t, name, generation)
+	primary, _ := state.Primary()
+	w.checkPortal(t, name, primary.SeatID, 1)
+}
+
+// checkRest is checkEnd, but for the items that a succession has left.
+func (w *world) checkRest(t testing.TB, name credential.Name, generation uint64) credential.State {
+	t.Helper()
 	state, _, err := w.record.Load(t.Context(), name)
 	must(t, err)
 	primary, ok := state.Primary()
@@ -156,7 +164,7 @@ func (w *world) checkEnd(t testing.TB, name credential.Name, generation uint64) 
 	}
 	stored, err := w.store.Read(t.Context(), name)
 	must(t, err)
-	if !w.portal.KeyWorks(stored.Primary.Secret.Reveal(), "") {
+	if !w.works(stored.Primary.Secret) {
 		t.Errorf("%s: Vault's primary does not work at the portal", name)
 	}
 	if stored.Primary.Fingerprint != primary.Fingerprint || stored.Primary.Seat != primary.SeatID || stored.Primary.Mint != primary.Mint {
@@ -169,7 +177,7 @@ func (w *world) checkEnd(t testing.TB, name credential.Name, generation uint64) 
 	if stored.Version != state.Vault.Version {
 		t.Errorf("%s: Vault's version is %d, the record's %d", name, stored.Version, state.Vault.Version)
 	}
-	w.checkPortal(t, name, primary.SeatID, 1)
+	w.checkKeys(t, name, primary.SeatID)
 	w.checkVersions(t, name)
 	w.checkHistory(t, name)
 	w.mu.Lock()
@@ -177,6 +185,7 @@ func (w *world) checkEnd(t testing.TB, name credential.Name, generation uint64) 
 	for _, violation := range w.violations[name] {
 		t.Errorf("%s: %s", name, violation)
 	}
+	return state
 }
 
 // checkGone demands the end of a removal: no item, no key, no secret, and a record
@@ -200,21 +209,35 @@ func (w *world) checkGone(t testing.TB, name credential.Name) {
 // checkPortal: so many items, and no active key but on the primary's seat.
 func (w *world) checkPortal(t testing.TB, name credential.Name, primary credential.SeatID, items int) {
 	t.Helper()
-	found := 0
+	w.checkKeys(t, name, primary)
+	if found := w.items(name); found != items {
+		t.Errorf("%s: %d items at the portal, want %d", name, found, items)
+	}
+}
+
+// items counts the items that were made for a credential.
+func (w *world) items(name credential.Name) (n int) {
+	for _, item := range w.portal.Snapshot() {
+		if item.Title == string(name) {
+			n++
+		}
+	}
+	return n
+}
+
+// checkKeys: there is no active key but on the primary's seat.
+func (w *world) checkKeys(t testing.TB, name credential.Name, primary credential.SeatID) {
+	t.Helper()
 	for _, item := range w.portal.Snapshot() {
 		if item.Title != string(name) {
 			continue
 		}
-		found++
 		for i, slot := range item.Slots {
 			id := credential.SeatID{Item: item.ID, Slot: i + 1}
 			if slot.Active && time.Now().Before(slot.KeyExpires) && id != primary {
 				t.Errorf("%s: a key is alive on %s, which is not the primary", name, id)
 			}
 		}
-	}
-	if found != items {
-		t.Errorf("%s: %d items at the portal, want %d", name, found, items)
 	}
 }
 
@@ -235,7 +258,7 @@ func (w *world) checkVersions(t testing.TB, name credential.Name) {
 		}
 		fields, _ := secret.Data["data"].(map[string]any)
 		for _, field := range []string{"api_key", "secondary_api_key"} {
-			if key, _ := fields[field].(string); key != "" && !w.portal.KeyWorks(key, "") {
+			if key, _ := fields[field].(string); key != "" && !w.works(credential.NewSecret(key)) {
 				t.Errorf("%s: version %s shows a dead key as %s", name, version, field)
 			}
 		}

@@ -36,6 +36,7 @@ type world struct {
 	calendar  *schedule.Calendar
 	signer    *publisher.Signer
 	prefix    string
+	referer   string      // of the applications
 	logger    *zap.Logger // of the engines; nil = the test's when it is verbose
 
 	mu         sync.Mutex
@@ -54,15 +55,7 @@ func newWorld(t testing.TB) *world {
 		violations: map[credential.Name][]string{},
 	}
 
-	portal, err := emulator.New(emulator.Config{Users: map[string]string{user: password}, MinLifetime: time.Second})
-	must(t, err)
-	server := httptest.NewServer(portal.Handler())
-	t.Cleanup(func() {
-		must(t, portal.Close())
-		server.Close()
-	})
-	w.portal, w.portalURL = portal, server.URL+"/sharing/rest"
-
+	w.open(t, emulator.Config{})
 	_, js := natstest.Connect(t, natstest.Start(t).ClientURL())
 	w.js = js
 	must(t, publisher.Setup(t.Context(), js, 1))
@@ -83,6 +76,37 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(w.store.Close)
 	return w
 }
+
+// open starts the portal.
+func (w *world) open(t testing.TB, c emulator.Config) {
+	t.Helper()
+	c.Users = map[string]string{user: password}
+	if c.MinLifetime == 0 {
+		c.MinLifetime = time.Second
+	}
+	portal, err := emulator.New(c)
+	must(t, err)
+	server := httptest.NewServer(portal.Handler())
+	t.Cleanup(func() {
+		must(t, portal.Close())
+		server.Close()
+	})
+	w.portal, w.portalURL = portal, server.URL+portal.BasePath()
+}
+
+// beside is a world with the same Vault and record, and a portal of its own.
+func (w *world) beside(t testing.TB, c emulator.Config) *world {
+	t.Helper()
+	other := &world{
+		vault: w.vault, record: w.record, store: w.store, js: w.js, calendar: w.calendar, signer: w.signer,
+		prefix: w.prefix, logger: w.logger, violations: map[credential.Name][]string{},
+	}
+	other.open(t, c)
+	return other
+}
+
+// works asks the portal for a key that comes from where applications are.
+func (w *world) works(key credential.Secret) bool { return w.portal.KeyWorks(key.Reveal(), w.referer) }
 
 // issuer logs in at the portal.
 func (w *world) issuer(t testing.TB, change ...func(*arcgis.Config)) *arcgis.Portal {

@@ -72,15 +72,19 @@ func reaches(a *app, itemID string) (ok, listed bool) {
 	return false, listed
 }
 
-// checkPrivileges refuses a list that an app may not have.
-func (p *Portal) checkPrivileges(k Knobs, owner string, privileges []string) error {
+// checkPrivileges refuses a list that an app may not have, or leaves out of it what the app may not have.
+func (p *Portal) checkPrivileges(k Knobs, owner string, privileges []string) ([]string, error) {
 	var bad []string
+	good := []string{}
 	items := 0
 	for _, name := range privileges {
 		if strings.HasPrefix(name, itemAccessPrefix) {
-			items++
-			if !itemAccess.MatchString(name) {
+			switch {
+			case !itemAccess.MatchString(name):
 				bad = append(bad, name)
+			case items < maxItemAccess || k.RefusedPrivileges != RefusedDropped:
+				items++
+				good = append(good, name)
 			}
 			continue
 		}
@@ -91,18 +95,25 @@ func (p *Portal) checkPrivileges(k Knobs, owner string, privileges []string) err
 		case PrivilegesAny:
 			known = true
 		}
+		known = known && (!k.NoLocationServices || !strings.HasPrefix(name, "premium:"))
 		held, limited := p.cfg.Held[owner]
-		if !known || (limited && !slices.Contains(held, name)) {
+		if known && (!limited || slices.Contains(held, name)) {
+			good = append(good, name)
+		} else {
 			bad = append(bad, name)
 		}
 	}
-	if len(bad) > 0 {
-		return errBad("Invalid privileges.", bad...)
+	switch {
+	case k.RefusedPrivileges == RefusedDropped:
+		return good, nil
+	case k.RefusedPrivileges == RefusedPlain && (len(bad) > 0 || items > maxItemAccess):
+		return nil, errBad("Invalid request.")
+	case len(bad) > 0:
+		return nil, errBad("Invalid privileges.", bad...)
+	case items > maxItemAccess:
+		return nil, errBad("Too many items.", "an app may access at most 100 items")
 	}
-	if items > maxItemAccess {
-		return errBad("Too many items.", "an app may access at most 100 items")
-	}
-	return nil
+	return good, nil
 }
 
 // action is what a caller wants to do with somebody's content.

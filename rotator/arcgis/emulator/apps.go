@@ -20,8 +20,8 @@ type appView struct {
 	APNSProd      *string  `json:"apnsProdCert"`
 	APNSSandbox   *string  `json:"apnsSandboxCert"`
 	GCM           *string  `json:"gcmApiKey"`
-	HTTPReferrers []string `json:"httpReferrers"`
-	Privileges    []string `json:"privileges"`
+	HTTPReferrers []string `json:"httpReferrers,omitzero"`
+	Privileges    []string `json:"privileges,omitzero"`
 	IsBeta        bool     `json:"isBeta"`
 	Personal      bool     `json:"isPersonalAPIToken"`
 	Active1       *bool    `json:"apiToken1Active,omitempty"`
@@ -32,6 +32,10 @@ type appView struct {
 func (c *call) viewApp(a *app, registering bool) appView {
 	v := appView{ItemID: a.ItemID, ClientID: a.ClientID, Secret: a.Secret, AppType: a.AppType, RedirectURIs: a.RedirectURIs,
 		Registered: a.Registered, Modified: a.Modified, HTTPReferrers: a.HTTPReferrers, Privileges: a.Privileges, Personal: a.Personal}
+	if c.knobs.KeyCredentials != KeyCredentialsKnown {
+		v.HTTPReferrers, v.Privileges = nil, nil
+		return v
+	}
 	first := a.Slots[0].Generations+a.Slots[1].Generations > 0
 	if c.knobs.ActiveFields == ActiveAlways || (c.knobs.ActiveFields == ActiveNotAtRegister && !registering) || first {
 		one, two := shownActive(c.now, c.knobs, a.Slots[0]), shownActive(c.now, c.knobs, a.Slots[1])
@@ -61,6 +65,9 @@ func (p *Portal) registerApp(c *call) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	if c.knobs.KeyCredentials == KeyCredentialsRefused && c.form.Has("privileges") {
+		return nil, errBad("Invalid parameter.", "privileges")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,16 +109,20 @@ func (p *Portal) registerApp(c *call) (any, error) {
 
 // checkApp refuses privileges and referrers that an app may not have, and sets the personal flag.
 func (p *Portal) checkApp(c *call, a *app) error {
-	if err := p.checkPrivileges(c.knobs, a.Owner, a.Privileges); err != nil {
+	var err error
+	if a.Privileges, err = p.checkPrivileges(c.knobs, a.Owner, a.Privileges); err != nil {
 		return err
 	}
 	if c.knobs.MaxReferrers > 0 && len(a.HTTPReferrers) > c.knobs.MaxReferrers {
 		return errBad("Too many referrers.")
 	}
-	if c.knobs.PersonalFlag == PersonalComputed {
+	switch flag := c.form.Get("isPersonalAPIToken") == "true"; {
+	case c.knobs.PersonalFlag == PersonalComputed:
 		a.Personal = personal(a.Privileges)
-	} else if c.form.Has("isPersonalAPIToken") {
-		a.Personal = c.form.Get("isPersonalAPIToken") == "true"
+	case c.knobs.PersonalFlag == PersonalStrict && flag != personal(a.Privileges):
+		return errBad("Invalid isPersonalAPIToken.")
+	case c.form.Has("isPersonalAPIToken"):
+		a.Personal = flag
 	}
 	return nil
 }
@@ -181,7 +192,7 @@ func (p *Portal) updateApp(c *call) (any, error) {
 	case c.knobs.AppUpdate == AppUpdateChanged && same, c.knobs.AppUpdate == AppUpdatePrivileges && privileges:
 		kind = "app-updated-keys-kept"
 	default:
-		changed = killed(&b, c)
+		changed = killed(&b, c.now)
 	}
 	ev := Event{Kind: kind, ItemID: b.ItemID, Actor: c.who.String()}
 	if err := p.commit(c.now, ev, record{App: changed}); err != nil {

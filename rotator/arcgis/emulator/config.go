@@ -3,6 +3,7 @@ package emulator
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -22,7 +23,8 @@ type Edition string
 const (
 	// Online is ArcGIS Online and ArcGIS Location Platform: base path /sharing/rest, with a recycle bin.
 	Online Edition = "online"
-	// Enterprise has base path /portal/sharing/rest and no recycle bin; API keys cannot create items there.
+	// Enterprise has base path /WEB-ADAPTOR/sharing/rest, another scheme of versions, no organisation's host of
+	// its own and no recycle bin; API keys and app tokens cannot create items there.
 	Enterprise Edition = "enterprise"
 )
 
@@ -32,13 +34,16 @@ type Org struct {
 	ID string
 	// Name is its display name. Empty = "keyturn emulated portal".
 	Name string
-	// URLKey is the host prefix that it would have. Empty = "keyturn-emulated".
+	// URLKey is the host prefix that it would have. Empty = "keyturn-emulated" (online), none (enterprise).
 	URLKey string
-	// CurrentVersion is what portals/self says, as a string. Empty = "2026.1".
+	// CurrentVersion is what portals/self says, as a string. Empty = "2026.1" (online), "11.5" (enterprise).
 	CurrentVersion string
 	// SubscriptionType is subscriptionInfo.type. Empty = "LocationPlatform" (online), "Enterprise" (enterprise).
 	SubscriptionType string
 }
+
+// adaptorLetters may stand in the name of a web adaptor.
+const adaptorLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 // Config holds everything a Portal needs. The zero value is a working portal in memory.
 type Config struct {
@@ -55,6 +60,8 @@ type Config struct {
 	Org Org
 	// Edition chooses paths and habits. Empty = Online.
 	Edition Edition
+	// WebAdaptor is the part of an Enterprise portal's path that its installer chose. Empty = "portal".
+	WebAdaptor string
 	// MinLifetime is the shortest key lifetime that an expiration date may ask for. Zero = 24 h.
 	MinLifetime time.Duration
 	// MaxLifetime is the longest one. Zero = 366 days.
@@ -76,6 +83,15 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Edition != Online && c.Edition != Enterprise {
 		return c, fmt.Errorf("emulator: unknown edition %q (want %q or %q)", c.Edition, Online, Enterprise)
 	}
+	switch {
+	case c.Edition == Enterprise:
+		setDefault(&c.WebAdaptor, "portal")
+	case c.WebAdaptor != "":
+		return c, errors.New("emulator: only Enterprise has a web adaptor")
+	}
+	if strings.Trim(c.WebAdaptor, adaptorLetters) != "" {
+		return c, fmt.Errorf("emulator: %q is no web adaptor: want one part of a path", c.WebAdaptor)
+	}
 	if len(c.Users) == 0 {
 		c.Users = map[string]string{DefaultUser: DefaultPassword}
 	}
@@ -91,11 +107,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	setDefault(&c.Org.ID, "kEyTuRnEmUlAtOr1")
 	setDefault(&c.Org.Name, "keyturn emulated portal")
-	setDefault(&c.Org.URLKey, "keyturn-emulated")
-	setDefault(&c.Org.CurrentVersion, "2026.1")
 	if c.Edition == Online {
+		setDefault(&c.Org.URLKey, "keyturn-emulated")
+		setDefault(&c.Org.CurrentVersion, "2026.1")
 		setDefault(&c.Org.SubscriptionType, "LocationPlatform")
 	} else {
+		setDefault(&c.Org.CurrentVersion, "11.5")
 		setDefault(&c.Org.SubscriptionType, "Enterprise")
 	}
 	setDefault(&c.MinLifetime, 24*time.Hour)
@@ -116,7 +133,7 @@ func (c Config) withDefaults() (Config, error) {
 // basePath is the path under which all portal endpoints lie.
 func (c Config) basePath() string {
 	if c.Edition == Enterprise {
-		return "/portal/sharing/rest"
+		return "/" + c.WebAdaptor + "/sharing/rest"
 	}
 	return "/sharing/rest"
 }

@@ -28,23 +28,45 @@
 //   - A revoke is by slot, says success whatever was there, and leaves the item's date.
 //   - Search is not to be trusted with dates. portals/self answers without a token, too, saying less.
 //
+// # Editions
+//
+// Config.Edition chooses. ArcGIS Online and Location Platform lie at /sharing/rest, have a recycle bin and an
+// organisation's host, and let an API key or app token with the privileges create items. Enterprise lies below
+// a web adaptor (Config.WebAdaptor), counts its versions in another way, says isPortal, deletes for good, and
+// lets no API key or app token create items; it often stands behind a private CA (Authority), and what it has
+// besides depends on its version: KeyCredentials, NoLocationServices, NoAPITokens, NoUsage.
+//
 // # What is not known
 //
 // Where documents are silent or contradict each other, a Knob decides, and its default is what seems most
 // likely. A client should pass with every position of every knob. Each is described at its field:
 //
-//   - dates: Rounding, ExpirationMissing, ExpirationPast, ExpirationTooShort, ExpirationTooLong,
-//     DatesBeforeRegistration, EditMovesLiveKey
-//   - killing keys: RegenerateFalse, AppUpdate, RevokeEmptySlot, RevokeNoSlot, RevokeWrongSecret,
-//     RevokeResetsExpiration, RecycledKeys
-//   - seeing keys: ExpiryClearsActive, ActiveFields, ActiveLag, SearchLag, SearchExpirations, ListMinusOne
-//   - using keys: ReferrerMatch, MaxReferrers, NewKeyDelay, RevokedKeyDelay
-//   - managers: TokenMinutes, KeyManages, AppTokenManages, NoBearer
-//   - the rest: Throttle…, UnknownPrivileges, PersonalFlag, NoAPITokens, NoUsage, UsageLag
+//  1. regenerateApiToken=false on an active slot: RegenerateFalse
+//  2. dates that are missing, over, too soon or too late: ExpirationMissing, ExpirationPast,
+//     ExpirationTooShort, ExpirationTooLong, DatesBeforeRegistration
+//  3. how dates are rounded: Rounding
+//  4. whether an edited date moves a live key: EditMovesLiveKey
+//  5. which update of an app kills its keys: AppUpdate
+//  6. a revoke of an empty slot, of none, or with a wrong secret: RevokeEmptySlot, RevokeNoSlot, RevokeWrongSecret
+//  7. what expiry and revoke show: ExpiryClearsActive, RevokeResetsExpiration
+//  8. how referrers are compared, and how many there may be: ReferrerMatch, MaxReferrers
+//  9. how long changes are on their way: NewKeyDelay, RevokedKeyDelay, ActiveLag
+//  10. limits and how they are told: ThrottleRequests, ThrottleWindow, ThrottleStatus, ThrottleRetryAfter
+//  11. which tokens manage: KeyManages, AppTokenManages (a user's own always does)
+//  12. keys of an item in the recycle bin: RecycledKeys
+//  13. what usage calls a key, and whether there is any: UsageAppID, UsageLag, NoUsage
+//  14. what an Enterprise portal has: KeyCredentials, NoLocationServices, NoAPITokens, Config.Org.CurrentVersion
+//  15. who sets isPersonalAPIToken: PersonalFlag
+//  16. how privileges and items that cannot be are refused: UnknownPrivileges, RefusedPrivileges, Config.Held
+//  17. Authorization: Bearer on every endpoint: NoBearer
+//  18. whether a client secret can change: no endpoint does that; ChangeSecretByHand
+//
+// Not asked there, but not settled either: ActiveFields, SearchLag, SearchExpirations, ListMinusOne, TokenMinutes.
 //
 // Assumed without a knob: created and modified are whole seconds; an item in the recycle bin cannot be read
 // and its client id is unknown; a restored item returns to the root folder; expires_in counts down to the
-// slot's date; error texts that no source shows are made up, so nobody should match them.
+// slot's date; an Enterprise portal has no urlKey; error texts that no source shows are made up, so nobody
+// should match them.
 //
 // # Disturbances
 //

@@ -164,3 +164,28 @@ func (p *Portal) DeleteByHand(itemID string) error {
 	}
 	return p.commit(p.cfg.Now(), Event{Kind: "item-deleted", ItemID: itemID, Actor: "hand"}, p.deleteRecords(it)...)
 }
+
+// RecycleByHand is a person deleting the item into the recycle bin.
+func (p *Portal) RecycleByHand(itemID string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	it := p.state.items[itemID]
+	if it == nil || it.Recycled != 0 || p.cfg.Edition == Enterprise {
+		return fmt.Errorf("emulator: no item %q that could go into a recycle bin", itemID)
+	}
+	now := p.cfg.Now()
+	return p.commit(now, Event{Kind: "item-recycled", ItemID: itemID, Actor: "hand"}, p.recycleRecords(now, p.Knobs(), it)...)
+}
+
+// ChangeSecretByHand gives the item's app another client secret, should the portal have a way to do so.
+func (p *Portal) ChangeSecretByHand(itemID string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, err := p.byHand(itemID, 1)
+	if err != nil {
+		return err
+	}
+	b := *a
+	b.Secret = randomHex(16)
+	return p.commit(p.cfg.Now(), Event{Kind: "secret-changed", ItemID: itemID, Actor: "hand"}, record{App: &b})
+}

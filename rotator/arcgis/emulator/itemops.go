@@ -1,5 +1,7 @@
 package emulator
 
+import "time"
+
 // moveItem puts an item into another folder, or with "/" into the root.
 func (p *Portal) moveItem(c *call) (any, error) {
 	p.mu.Lock()
@@ -50,7 +52,7 @@ func (p *Portal) deleteItem(c *call) (any, error) {
 	if it.Recycled != 0 && !permanent {
 		return nil, errNoItem()
 	}
-	kind, recs := "item-recycled", p.recycleRecords(c, it)
+	kind, recs := "item-recycled", p.recycleRecords(c.now, c.knobs, it)
 	if permanent {
 		kind, recs = "item-deleted", p.deleteRecords(it)
 	}
@@ -70,22 +72,22 @@ func (p *Portal) deleteRecords(it *item) []record {
 	return recs
 }
 
-func (p *Portal) recycleRecords(c *call, it *item) []record {
+func (p *Portal) recycleRecords(now time.Time, k Knobs, it *item) []record {
 	gone := *it
-	gone.Recycled, gone.Folder = c.now.UnixMilli(), ""
+	gone.Recycled, gone.Folder = now.UnixMilli(), ""
 	recs := []record{{Item: &gone}}
-	if a := p.state.apps[it.ClientID]; a != nil && c.knobs.RecycledKeys == RecycledDead {
-		recs = append(recs, record{App: killed(a, c)})
+	if a := p.state.apps[it.ClientID]; a != nil && k.RecycledKeys == RecycledDead {
+		recs = append(recs, record{App: killed(a, now)})
 	}
 	return recs
 }
 
 // killed is the app without live keys.
-func killed(a *app, c *call) *app {
+func killed(a *app, now time.Time) *app {
 	b := *a
 	for i := range b.Slots {
 		if b.Slots[i].Active {
-			b.Slots[i].setActive(false, c.now)
+			b.Slots[i].setActive(false, now)
 		}
 	}
 	return &b

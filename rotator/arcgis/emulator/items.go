@@ -60,12 +60,15 @@ type itemView struct {
 	ScoreCompleteness int             `json:"scoreCompleteness"`
 	GroupDesignations *string         `json:"groupDesignations"`
 	LastViewed        int64           `json:"lastViewed"`
-	Expires1          int64           `json:"apiToken1ExpirationDate"`
-	Expires2          int64           `json:"apiToken2ExpirationDate"`
+	Expires1          int64           `json:"apiToken1ExpirationDate,omitzero"`
+	Expires2          int64           `json:"apiToken2ExpirationDate,omitzero"`
 }
 
 func (p *Portal) view(it *item, control string) itemView {
-	none := []string{}
+	none, dates := []string{}, it.Expires
+	if p.Knobs().KeyCredentials != KeyCredentialsKnown {
+		dates = [2]int64{} // the fields do not exist
+	}
 	return itemView{
 		ID: it.ID, Owner: it.Owner, OrgID: p.cfg.Org.ID, Created: it.Created, IsOrgItem: true, Modified: it.Modified,
 		Title: it.Title, Type: it.Type, TypeKeywords: orEmpty(it.TypeKeywords), Description: orNull(it.Fields.Description),
@@ -74,7 +77,7 @@ func (p *Portal) view(it *item, control string) itemView {
 		LicenseInfo: orNull(it.Fields.LicenseInfo), Culture: orNull(it.Fields.Culture), Properties: it.Properties,
 		URL: orNull(it.Fields.URL), Access: "private", SubInfo: 0, AppCategories: none, Industries: none, Languages: none,
 		Screenshots: none, OwnerFolder: orNull(it.Folder), Protected: it.Protected, NumViews: 0, ItemControl: control,
-		LastViewed: it.Modified, Expires1: it.Expires[0], Expires2: it.Expires[1],
+		LastViewed: it.Modified, Expires1: dates[0], Expires2: dates[1],
 	}
 }
 
@@ -240,7 +243,8 @@ func (p *Portal) edit(c *call, it *item) error {
 			it.Properties = nil
 		}
 	}
-	if it.ClientID != "" || c.knobs.DatesBeforeRegistration {
+	known := c.knobs.KeyCredentials == KeyCredentialsKnown
+	if known && (it.ClientID != "" || c.knobs.DatesBeforeRegistration) {
 		for i, name := range []string{"apiToken1ExpirationDate", "apiToken2ExpirationDate"} {
 			if c.form.Get(name) == "" {
 				continue

@@ -109,13 +109,13 @@ func (p *Portal) oauthToken(c *call) (any, error) {
 		p.mu.Unlock()
 		return nil, err
 	}
-	if c.form.Get("apiToken") == "" {
+	if c.form.Get("apiToken") == "" || c.knobs.KeyCredentials == KeyCredentialsIgnored {
 		p.mu.Unlock()
 		return p.appToken(c, a)
 	}
 	defer p.mu.Unlock()
 	i, ok := slotIndex(c.form.Get("apiToken"))
-	if !ok || a.AppType != appTypeKeys {
+	if !ok || a.AppType != appTypeKeys || c.knobs.KeyCredentials == KeyCredentialsRefused {
 		return nil, errOAuth(400, "invalid_request", "Invalid apiToken")
 	}
 	return p.generate(c.now, c.knobs, a, i, c.form.Get("regenerateApiToken") == "true", "app "+a.ClientID)

@@ -63,6 +63,22 @@ const (
 	// Knobs.PersonalFlag: who sets isPersonalAPIToken.
 	PersonalComputed = "computed" // the portal, from the privileges
 	PersonalClient   = "client"   // the client's flag stands
+	PersonalStrict   = "strict"   // a client's flag that disagrees with the privileges is refused; none = false
+
+	// Knobs.RefusedPrivileges: privileges that an app may not have, and items beyond the hundredth.
+	RefusedNamed   = "named"   // refused, with the names in details
+	RefusedPlain   = "plain"   // refused, without saying which
+	RefusedDropped = "dropped" // left out, and nothing is said
+
+	// Knobs.KeyCredentials: does the portal's version know API key credentials?
+	KeyCredentialsKnown   = "known"
+	KeyCredentialsIgnored = "ignored" // their parameters are not looked at: what comes is an app token
+	KeyCredentialsRefused = "refused" // their parameters are an error
+
+	// Knobs.UsageAppID: what usage calls an API key.
+	UsageClientID = "client-id"
+	UsageItemID   = "item-id"
+	UsageNoID     = "none" // no appId at all, and a filter by it finds nothing
 
 	// Knobs.SearchExpirations: the expiration dates in search results.
 	SearchMinusOne = "minus-one"
@@ -141,23 +157,33 @@ type Knobs struct {
 	NoBearer bool `json:"noBearer"`
 	// UnknownPrivileges: well-formed (default), strict, any.
 	UnknownPrivileges string `json:"unknownPrivileges"`
-	// PersonalFlag: computed (default), client.
+	// RefusedPrivileges: named (default), plain, dropped.
+	RefusedPrivileges string `json:"refusedPrivileges"`
+	// PersonalFlag: computed (default), client, strict.
 	PersonalFlag string `json:"personalFlag"`
+	// KeyCredentials: known (default), ignored, refused.
+	KeyCredentials string `json:"keyCredentials"`
+	// NoLocationServices: the privileges of location services ("premium:…") do not exist. Default: they do.
+	NoLocationServices bool `json:"noLocationServices"`
 	// NoAPITokens: portals/self/apiTokens does not exist. Default: it does.
 	NoAPITokens bool `json:"noAPITokens"`
 	// NoUsage: portals/self/usage does not exist. Default: it does.
 	NoUsage bool `json:"noUsage"`
 	// UsageLag: usage that is younger is not reported yet. Zero = reported at once.
 	UsageLag time.Duration `json:"usageLag"`
+	// UsageAppID: client-id (default), item-id, none.
+	UsageAppID string `json:"usageAppID"`
 }
 
-// withDefaults fills in the defaults and refuses values that no knob has.
-func (k Knobs) withDefaults() (Knobs, error) {
-	for _, c := range []struct {
-		name   string
-		field  *string
-		values []string // the first is the default
-	}{
+// wordKnob is a knob whose positions are words, the default first.
+type wordKnob struct {
+	name      string
+	field     *string
+	positions []string
+}
+
+func (k *Knobs) words() []wordKnob {
+	return []wordKnob{
 		{"rounding", &k.Rounding, []string{RoundSecond, RoundNone, RoundEndOfDay}},
 		{"regenerateFalse", &k.RegenerateFalse, []string{RegenerateError, RegenerateNewKey, RegenerateKeep}},
 		{"expirationMissing", &k.ExpirationMissing, []string{ExpirationError, ExpirationClamp}},
@@ -174,11 +200,28 @@ func (k Knobs) withDefaults() (Knobs, error) {
 		{"recycledKeys", &k.RecycledKeys, []string{RecycledDead, RecycledSuspended, RecycledAlive}},
 		{"keyManages", &k.KeyManages, []string{KeyManagesByPrivilege, KeyManagesAlways, KeyManagesNever}},
 		{"unknownPrivileges", &k.UnknownPrivileges, []string{PrivilegesWellFormed, PrivilegesStrict, PrivilegesAny}},
-		{"personalFlag", &k.PersonalFlag, []string{PersonalComputed, PersonalClient}},
-	} {
-		setDefault(c.field, c.values[0])
-		if !slices.Contains(c.values, *c.field) {
-			return k, fmt.Errorf("emulator: knob %s cannot be %q (want one of %q)", c.name, *c.field, c.values)
+		{"refusedPrivileges", &k.RefusedPrivileges, []string{RefusedNamed, RefusedPlain, RefusedDropped}},
+		{"personalFlag", &k.PersonalFlag, []string{PersonalComputed, PersonalClient, PersonalStrict}},
+		{"keyCredentials", &k.KeyCredentials, []string{KeyCredentialsKnown, KeyCredentialsIgnored, KeyCredentialsRefused}},
+		{"usageAppID", &k.UsageAppID, []string{UsageClientID, UsageItemID, UsageNoID}},
+	}
+}
+
+// Positions lists the positions of each knob that has words for them, by its name in JSON, the default first.
+func Positions() map[string][]string {
+	positions := map[string][]string{}
+	for _, knob := range new(Knobs).words() {
+		positions[knob.name] = knob.positions
+	}
+	return positions
+}
+
+// withDefaults fills in the defaults and refuses values that no knob has.
+func (k Knobs) withDefaults() (Knobs, error) {
+	for _, knob := range k.words() {
+		setDefault(knob.field, knob.positions[0])
+		if !slices.Contains(knob.positions, *knob.field) {
+			return k, fmt.Errorf("emulator: knob %s cannot be %q (want one of %q)", knob.name, *knob.field, knob.positions)
 		}
 	}
 	setDefault(&k.ThrottleWindow, time.Minute)

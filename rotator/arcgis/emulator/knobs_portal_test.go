@@ -58,6 +58,8 @@ func TestKnobsThrottle(t *testing.T) {
 			want = "7"
 		}
 		equal(t, res.Header.Get("Retry-After"), want)
+		_, body := b.raw(http.MethodGet, b.root+"/info", nil, url.Values{"f": {"json"}})
+		equal(t, strings.Contains(body, "retry after 60 seconds"), true)
 		b.clock.Advance(time.Minute)
 		b.ok(b.post("/info"))
 	}
@@ -105,6 +107,13 @@ func TestKnobPersonalFlag(t *testing.T) {
 		m := b.ok(b.post("/oauth2/registerApp", "itemId", b.bare("x"), "appType", "multiple", "privileges", `["portal:admin:viewItems"]`, "isPersonalAPIToken", "false"))
 		equal(t, m["isPersonalAPIToken"], any(want))
 	}
+	b := start(t, withKnobs(K{PersonalFlag: emulator.PersonalStrict}))
+	for privilege, flag := range map[string]string{"portal:admin:viewItems": "true", "premium:user:places": "false"} {
+		wrong := map[string]string{"true": "false", "false": "true"}[flag]
+		form := []string{"itemId", b.bare("x"), "appType", "multiple", "privileges", `["` + privilege + `"]`, "isPersonalAPIToken"}
+		b.refused(b.post("/oauth2/registerApp", append(form, wrong)...), 400)
+		equal(t, b.ok(b.post("/oauth2/registerApp", append(form, flag)...))["isPersonalAPIToken"], any(flag == "true"))
+	}
 }
 
 func TestKnobsMissingEndpoints(t *testing.T) {
@@ -119,8 +128,12 @@ func TestKnobsMissingEndpoints(t *testing.T) {
 func TestKnobsRefuseUnknownValues(t *testing.T) {
 	v := reflect.TypeFor[K]()
 	for i := range v.NumField() {
+		positions := emulator.Positions()[v.Field(i).Tag.Get("json")]
 		if v.Field(i).Type.Kind() != reflect.String {
 			continue
+		}
+		if len(positions) < 2 {
+			t.Errorf("%s has the positions %q", v.Field(i).Name, positions)
 		}
 		var k K
 		reflect.ValueOf(&k).Elem().Field(i).SetString("nonsense")

@@ -91,10 +91,14 @@ func (p *Portal) handEndpoint(r *http.Request) reply {
 		err = p.InvalidateByHand(id, slot)
 	case "delete":
 		err = p.DeleteByHand(id)
+	case "recycle":
+		err = p.RecycleByHand(id)
+	case "change-secret":
+		err = p.ChangeSecretByHand(id)
 	case "revoke-sessions":
 		err = p.RevokeSessions()
 	default:
-		err = fmt.Errorf("unknown action %q (want regenerate, invalidate, delete or revoke-sessions)", action)
+		err = fmt.Errorf("unknown action %q (want regenerate, invalidate, delete, recycle, change-secret or revoke-sessions)", action)
 	}
 	if err != nil {
 		return refuse(http.StatusBadRequest, err)

@@ -72,8 +72,8 @@ func (p *Portal) viewUser(name string) userView {
 type portalView struct {
 	ID              string            `json:"id"`
 	Name            string            `json:"name"`
-	URLKey          string            `json:"urlKey"`
-	CustomBaseURL   string            `json:"customBaseUrl"`
+	URLKey          string            `json:"urlKey,omitempty"`
+	CustomBaseURL   string            `json:"customBaseUrl,omitempty"`
 	CurrentVersion  string            `json:"currentVersion"`
 	IsPortal        bool              `json:"isPortal"`
 	PortalMode      string            `json:"portalMode"`
@@ -98,11 +98,11 @@ func (p *Portal) portalSelf(c *call) (any, error) {
 	if err := p.ourOrg(c); err != nil {
 		return nil, err
 	}
-	v := portalView{ID: p.cfg.Org.ID, Name: p.cfg.Org.Name, URLKey: p.cfg.Org.URLKey, CustomBaseURL: "maps.arcgis.com",
+	v := portalView{ID: p.cfg.Org.ID, Name: p.cfg.Org.Name, URLKey: p.cfg.Org.URLKey,
 		CurrentVersion: p.cfg.Org.CurrentVersion, IsPortal: p.cfg.Edition == Enterprise, PortalMode: "singletenant",
 		PortalName: p.cfg.Org.Name, SupportsOAuth: true, MaxTokenMinutes: -1}
 	if p.cfg.Edition == Online {
-		v.PortalMode = "multitenant"
+		v.PortalMode, v.CustomBaseURL = "multitenant", "maps.arcgis.com"
 	}
 	if c.knobs.TokenMinutes > 0 {
 		v.MaxTokenMinutes = c.knobs.TokenMinutes

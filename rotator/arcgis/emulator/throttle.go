@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -28,8 +29,10 @@ func (t *throttler) over(now time.Time, k Knobs) bool {
 	return t.count > k.ThrottleRequests
 }
 
+// throttled asks to wait for as long as a window, so that the default is the 60 seconds that users report.
 func throttled(k Knobs) reply {
-	e := &portalError{Status: k.ThrottleStatus, Code: k.ThrottleStatus, Message: "Too many requests. Please retry after 60 seconds."}
+	seconds := (k.ThrottleWindow + time.Second - 1) / time.Second
+	e := &portalError{Status: k.ThrottleStatus, Code: k.ThrottleStatus, Message: fmt.Sprintf("Too many requests. Please retry after %d seconds.", seconds)}
 	if k.ThrottleStatus == http.StatusOK {
 		e.Code = http.StatusTooManyRequests
 	}

@@ -82,7 +82,7 @@ type usageSeries struct {
 	Etype    string      `json:"etype"`
 	Stype    string      `json:"stype"`
 	Username string      `json:"username"`
-	AppID    string      `json:"appId"`
+	AppID    string      `json:"appId,omitempty"`
 	Num      [][2]string `json:"num,omitempty"`
 	Credits  [][2]string `json:"credits,omitempty"`
 }
@@ -122,11 +122,15 @@ func (p *Portal) usage(c *call) (any, error) {
 	defer p.mu.RUnlock()
 	for _, id := range p.state.order {
 		a := p.state.apps[p.state.items[id].ClientID]
-		if a == nil || (!all && a.Owner != c.who.user) || !c.lets("appId", a.ClientID) || !c.lets("etype", serviceUsage) {
+		if a == nil || (!all && a.Owner != c.who.user) || !c.lets("etype", serviceUsage) {
+			continue
+		}
+		called := map[string]string{UsageClientID: a.ClientID, UsageItemID: a.ItemID}[c.knobs.UsageAppID]
+		if !c.lets("appId", called) {
 			continue
 		}
 		for _, service := range p.used.services(a.ClientID) {
-			s := usageSeries{Etype: serviceUsage, Stype: service, Username: a.Owner, AppID: a.ClientID}
+			s := usageSeries{Etype: serviceUsage, Stype: service, Username: a.Owner, AppID: called}
 			var total int64
 			for t := from - from%hourMS; t <= to; t += step {
 				n := p.used.between(a.ClientID, service, t, min(t+step, seen))

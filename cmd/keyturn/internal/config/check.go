@@ -24,6 +24,7 @@ var (
 	dotsInPath     = regexp.MustCompile(`(^|/)\.{1,2}(/|$)`)
 	inboxPrefix    = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 	signerKey      = regexp.MustCompile(`^U[A-Z2-7]{55}$`)
+	refererValue   = regexp.MustCompile(`^[!-~]([ -~]*[!-~])?$`)
 )
 
 // checker holds the rules of the file.
@@ -260,6 +261,9 @@ func (k *checker) issuer(path string, i Issuer) {
 	k.between(path+".timeout", i.Timeout.Value, 100*time.Millisecond, 10*time.Minute)
 	if k.Given(path + ".max_clock_skew") { // else it is the daemon's
 		k.between(path+".max_clock_skew", i.MaxClockSkew.Value, time.Second, 24*time.Hour)
+	}
+	if i.Referer != "" && !refererValue.MatchString(i.Referer) {
+		k.Addf(path+".referer", "not what a header can carry: want ASCII text such as https://keyturn.example.com")
 	}
 	k.tls(path+".tls", i.TLS)
 }

@@ -142,7 +142,8 @@ type Issuer struct {
 	// Type is "arcgis"; required.
 	Type string `yaml:"type,required" enum:"arcgis"`
 	// URL is the REST root, ending in /sharing/rest; required. https, but for
-	// the loopback.
+	// the loopback. At ArcGIS Enterprise the web adaptor stands before it, such as
+	// https://gis.example.com/portal/sharing/rest.
 	URL string `yaml:"url,required"`
 	// Username is the manager; with an API key, the owner of the items. Required.
 	Username string `yaml:"username,required"`
@@ -162,7 +163,10 @@ type Issuer struct {
 	// MaxClockSkew is the difference of clocks beyond which no old key of this
 	// issuer is invalidated; none = the daemon's.
 	MaxClockSkew Duration `yaml:"max_clock_skew"`
-	TLS          TLS      `yaml:"tls"`
+	// Referer binds the manager's token and goes with its calls, for a manager's
+	// API key with referrers and for what looks at it on the way; empty = "keyturn".
+	Referer string `yaml:"referer"`
+	TLS     TLS    `yaml:"tls"`
 }
 
 // BreakGlass has the operator's own rights at issuers and Vault; what is not given

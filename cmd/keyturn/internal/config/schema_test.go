@@ -25,6 +25,7 @@ func TestSchemaIsInStep(t *testing.T) {
 		{[]any{"properties", "vault", "properties", "prefix"}, vaultPath.String()},
 		{[]any{"properties", "nats", "properties", "signer_root"}, signerKey.String()},
 		{[]any{"properties", "nats", "properties", "inbox_prefix"}, inboxPrefix.String()},
+		{[]any{"$defs", "issuer", "properties", "referer"}, refererValue.String()},
 	} {
 		if have := s.At(t, test.path...)["pattern"]; have != test.want {
 			t.Errorf("%v: the pattern is %v, in the program %s", test.path, have, test.want)
