@@ -95,7 +95,7 @@ func (c *Client) newAPI(token credential.Secret) (*api.Client, error) {
 type call struct {
 	op     string         // for Observe: "read"
 	what   string         // for people: "read secret/keyturn/team/map"
-	method string         // GET, PUT or DELETE
+	method string         // GET or PUT
 	path   string         // below /v1/
 	body   map[string]any // of a PUT
 	query  url.Values     // of a GET
@@ -158,10 +158,6 @@ func (c *Client) send(ctx context.Context, client *api.Client, k call) (answer, 
 		var err error
 		if k.method == http.MethodGet {
 			a, err = get(ctx, client, k)
-			return err
-		}
-		if k.method == http.MethodDelete {
-			_, err = client.Logical().DeleteWithContext(ctx, k.path)
 			return err
 		}
 		// Not WriteRaw: when a standby redirects, the API client sends the

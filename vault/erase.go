@@ -2,22 +2,32 @@ package vault
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// Erase deletes the secret with its metadata and all versions. One that is not
-// there is no error.
-func (c *Client) Erase(ctx context.Context, name credential.Name) error {
+// Erase destroys every version up to and with upto, the latest one too. It names
+// versions, so that a request that arrives late harms nothing that was written since;
+// the secret's metadata stays and tells that there were so many. What is not there is
+// no error.
+func (c *Client) Erase(ctx context.Context, name credential.Name, upto uint64) error {
 	p, err := c.locate("erase", name)
 	if err != nil {
 		return err
 	}
-	k := call{
-		op: "erase", what: "erase " + p.shown, method: http.MethodDelete,
-		path: p.metadata, need: `"delete"`, repeatable: true,
+	meta, err := c.metadata(ctx, p)
+	if err != nil {
+		return err
 	}
-	_, err = c.do(ctx, k)
+	left := undestroyed(meta, 0, upto+1)
+	if len(left) == 0 {
+		return nil
+	}
+	_, err = c.do(ctx, call{
+		op: "erase", what: fmt.Sprintf("destroy versions up to %d of %s", upto, p.shown), method: http.MethodPut,
+		path: p.destroy, need: `"update"`, repeatable: true, body: map[string]any{"versions": left},
+	})
 	return err
 }

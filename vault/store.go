@@ -194,7 +194,7 @@ func (c *Client) Destroy(ctx context.Context, name credential.Name, from, below 
 	if err != nil {
 		return err
 	}
-	left, err := c.undestroyed(ctx, p, from, below)
+	left, err := c.below(ctx, p, from, below)
 	if err != nil || len(left) == 0 {
 		return err
 	}
@@ -206,8 +206,9 @@ func (c *Client) Destroy(ctx context.Context, name credential.Name, from, below 
 	return err
 }
 
-// undestroyed lists the versions in a range that are not destroyed.
-func (c *Client) undestroyed(ctx context.Context, p place, from, below uint64) ([]uint64, error) {
+// below lists the versions in a range that are not destroyed; the latest is not to be
+// among them.
+func (c *Client) below(ctx context.Context, p place, from, below uint64) ([]uint64, error) {
 	if from >= below {
 		return nil, nil
 	}
@@ -223,7 +224,12 @@ func (c *Client) undestroyed(ctx context.Context, p place, from, below uint64) (
 			Hint: "the secret was made anew by somebody else: read again and decide again",
 		}
 	}
-	var left []uint64
+	return undestroyed(meta, from, below), nil
+}
+
+// undestroyed lists the versions in a range, by a secret's metadata, that are not
+// destroyed; nil metadata has none.
+func undestroyed(meta map[string]any, from, below uint64) (left []uint64) {
 	for key, state := range object(meta["versions"]) {
 		version, err := strconv.ParseUint(key, 10, 64)
 		destroyed, _ := object(state)["destroyed"].(bool)
@@ -232,7 +238,7 @@ func (c *Client) undestroyed(ctx context.Context, p place, from, below uint64) (
 		}
 	}
 	slices.Sort(left)
-	return left, nil
+	return left
 }
 
 // printable makes an owner fit for custom metadata, which is for display only

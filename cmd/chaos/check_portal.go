@@ -48,8 +48,7 @@ func slotOf(items []emulator.ItemState, seat credential.SeatID) (emulator.SlotSt
 	return emulator.SlotState{}, false
 }
 
-// checkItems: the portal holds nothing that is not on a seat list, but items that a
-// rotation moved away from, with no living key: nothing deletes those yet.
+// checkItems: the portal holds nothing that is not on a seat list.
 func checkItems(h *history, e evidence, r *result) {
 	for _, item := range e.Portal.Items {
 		name := credential.Name(item.Title)
@@ -59,12 +58,8 @@ func checkItems(h *history, e evidence, r *result) {
 			listed = listed || seat.Item == item.ID
 		}
 		r.looked[badItem]++
-		switch {
-		case listed || item.Recycled:
-		case h.left(name, item.ID):
-			r.rotations.leftItems++
-		default:
-			r.violate(badItem, name, "item %s is on no seat list", item.ID)
+		if !listed {
+			r.violate(badItem, name, "item %s is on no seat list; recycled: %t", item.ID, item.Recycled)
 		}
 		for i, slot := range item.Slots {
 			if !slot.Active || !e.Now.Before(slot.KeyExpires) {
@@ -92,6 +87,13 @@ func checkCalls(h *history, portal portalState, r *result) {
 	names := map[string]credential.Name{}
 	for _, item := range portal.Items {
 		names[item.ID] = credential.Name(item.Title)
+	}
+	for name, entries := range h.of { // of those that are deleted, too
+		for _, e := range entries {
+			for _, seat := range e.state.Seats {
+				names[seat.Item] = name
+			}
+		}
 	}
 	claims := map[credential.Name][]*call{}
 	for name, entries := range h.of {
@@ -125,7 +127,8 @@ func checkCalls(h *history, portal portalState, r *result) {
 // operations names the changes at the portal that need a claim, and which.
 func operations() map[string]credential.Operation {
 	return map[string]credential.Operation{
-		"key-generated": credential.OpGenerate, "key-revoked": credential.OpRevoke, "item-created": credential.OpCreateItem,
+		"key-generated": credential.OpGenerate, "key-revoked": credential.OpRevoke,
+		"item-created": credential.OpCreateItem, "item-deleted": credential.OpDeleteItem,
 	}
 }
 

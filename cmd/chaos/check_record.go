@@ -43,13 +43,6 @@ func (h *history) last(name credential.Name) credential.State {
 	return entries[len(entries)-1].state
 }
 
-// left reports whether a credential once had a seat on an item.
-func (h *history) left(name credential.Name, item string) bool {
-	return slices.ContainsFunc(h.of[name], func(e entry) bool {
-		return slices.ContainsFunc(e.state.Seats, func(s credential.Seat) bool { return s.Item == item })
-	})
-}
-
 // at is the state that the record held at an instant.
 func (h *history) at(name credential.Name, t time.Time) credential.State {
 	entries := h.of[name]
@@ -242,8 +235,14 @@ func checkRotations(name credential.Name, entries []entry, r *result) {
 	}
 }
 
-// checkEnd looks at an event that ends a rotation.
+// checkEnd looks at an event that ends a rotation, or what one has left.
 func checkEnd(name credential.Name, before credential.State, e entry, r *result) {
+	switch e.event.Fact.(type) {
+	case credential.ItemDeleted:
+		r.rotations.deleted++
+	case credential.ItemEdited:
+		r.rotations.edited++
+	}
 	was, is := before.Rotation, e.state.Rotation
 	if was == nil || (is != nil && is.ID == was.ID) {
 		return

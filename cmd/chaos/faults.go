@@ -18,6 +18,7 @@ const (
 	laneVault   = "vault"
 	lanePortal  = "portal"
 	laneNet     = "net"
+	laneDeclare = "declarations"
 )
 
 // undo ends a fault.
@@ -39,6 +40,7 @@ func catalogue(disks bool) []fault {
 	list = append(list, vaultFaults()...)
 	list = append(list, portalFaults()...)
 	list = append(list, netFaults()...)
+	list = append(list, changes()...)
 	if disks {
 		list = append(list, diskFaults()...)
 	}
@@ -46,6 +48,25 @@ func catalogue(disks bool) []fault {
 }
 
 func nothing(context.Context) error { return nil }
+
+// changes are no faults by themselves: somebody declares a tenth of the credentials
+// otherwise, in the middle of the others. Other privileges go to new items, another
+// description is edited in place.
+func changes() []fault {
+	change := func(to func(*variant)) func(context.Context, *world, *rand.Rand) (undo, error) {
+		return func(ctx context.Context, w *world, random *rand.Rand) (undo, error) {
+			for range 1 + len(w.names)/10 {
+				to(w.variants[w.names[random.IntN(len(w.names))]])
+			}
+			return nothing, w.apply(ctx, w.life)
+		}
+	}
+	lanes := []string{laneDeclare}
+	return []fault{
+		{kind: "declared: other privileges", lanes: lanes, begin: change(func(v *variant) { v.places = !v.places })},
+		{kind: "declared: another description", lanes: lanes, begin: change(func(v *variant) { v.words++ })},
+	}
+}
 
 func daemonFaults() []fault {
 	lanes := []string{laneDaemons}

@@ -54,7 +54,7 @@ type violation struct {
 // rotations are the counts of what the record tells.
 type rotations struct {
 	begun, finished, followed, abandoned, takenOver int
-	leftItems                                       int // that a rotation moved away from
+	deleted, edited                                 int // items
 	failures, drift                                 map[string]int
 }
 
@@ -127,7 +127,8 @@ func (r *result) print(out io.Writer) error {
 	row("  finished", r.rotations.finished)
 	row("  abandoned, with a reason", r.rotations.abandoned)
 	row("  taken over by the next", r.rotations.followed)
-	row("items that a rotation moved away from", r.rotations.leftItems)
+	row("items deleted", r.rotations.deleted)
+	row("items edited in place", r.rotations.edited)
 	row("claims after the first of a rotation", r.rotations.takenOver)
 	for _, class := range slices.Sorted(maps.Keys(r.rotations.failures)) {
 		row("failed attempts: "+class, r.rotations.failures[class])

@@ -280,12 +280,12 @@ func (w *world) settleDown(ctx context.Context) error {
 	long := time.Now().Add(quietLife / 2)
 	done := func(s credential.State) bool {
 		primary, ok := s.Primary()
-		return ok && primary.Expires.After(long) && s.Rotation == nil && s.Requested == nil && len(s.Seats) == 1
+		return ok && primary.Expires.After(long) && s.Rotation == nil && s.Requested == nil && len(s.Seats) == 1 && len(s.Old) == 0 && s.Edit == nil
 	}
 	client := control.NewClient(w.cluster.conn, w.identity)
 	bound := startTime + 4*w.lead + time.Duration(w.credentials)*100*time.Millisecond
 	asked := map[credential.Name]time.Time{}
-	return until(ctx, bound, "all is quiet", func(ctx context.Context) error {
+	if err := until(ctx, bound, "all is quiet", func(ctx context.Context) error {
 		var open []credential.Name
 		for _, name := range w.names {
 			s := w.witness.state(name)
@@ -304,6 +304,19 @@ func (w *world) settleDown(ctx context.Context) error {
 			return fmt.Errorf("%d credentials are not, %s among them: %s", len(open), open[0], summary(w.witness.state(open[0])))
 		}
 		return nil
+	}); err != nil {
+		return err
+	}
+	// what a call without an answer has left is found by the sweeps, once it is old enough
+	return until(ctx, 3*strayGrace+2*time.Minute, "no item is left", func(ctx context.Context) error {
+		portal, err := w.portal.state(ctx)
+		if err != nil {
+			return err
+		}
+		if n := len(portal.Items); n > w.credentials {
+			return fmt.Errorf("%d items for %d credentials", n, w.credentials)
+		}
+		return nil
 	})
 }
 
@@ -311,6 +324,9 @@ func summary(s credential.State) string {
 	text := fmt.Sprintf("revision %d, seats %v, claims %v, drift %v", s.Revision, s.Seats, s.Claims, s.Drift)
 	if s.Rotation != nil {
 		text += fmt.Sprintf(", rotation %+v", *s.Rotation)
+	}
+	if len(s.Old) > 0 {
+		text += fmt.Sprintf(", old items %+v", s.Old)
 	}
 	if s.Failure != nil {
 		text += fmt.Sprintf(", failure %+v", *s.Failure)

@@ -27,11 +27,18 @@ type world struct {
 	operator       string // config of the operator's commands
 	identity       control.Identity
 	names          []credential.Name
+	variants       map[credential.Name]*variant // what is declared; one fault at a time changes it
 	witness        *witness
 	apps           *apps
 	say            func(string, ...any)
 	stalls         *stalls
 	closers        []func()
+}
+
+// variant is what a declaration says beside the usual.
+type variant struct {
+	places bool // one more privilege
+	words  int  // in the description
 }
 
 func (w *world) close() {
@@ -42,9 +49,10 @@ func (w *world) close() {
 
 // open builds everything, and waits until each credential has its first key.
 func open(ctx context.Context, s shape, say func(string, ...any)) (*world, error) {
-	w := &world{shape: s, say: say}
+	w := &world{shape: s, say: say, variants: map[credential.Name]*variant{}}
 	for i := range s.credentials {
-		w.names = append(w.names, credential.Name(fmt.Sprintf("chaos/c%04d", i)))
+		name := credential.Name(fmt.Sprintf("chaos/c%04d", i))
+		w.names, w.variants[name] = append(w.names, name), &variant{}
 	}
 	for _, part := range []struct {
 		what string
@@ -225,13 +233,18 @@ func (w *world) apply(ctx context.Context, lifetime time.Duration) error {
 	var text strings.Builder
 	text.WriteString("credentials:\n")
 	for _, name := range w.names {
+		privileges := "premium:user:basemaps"
+		if w.variants[name].places {
+			privileges += ", premium:user:places"
+		}
 		fmt.Fprintf(&text, `  - name: %s
     issuer: portal
     title: %s
     folder: chaos
-    privileges: [premium:user:basemaps]
+    description: %d words
+    privileges: [%s]
     policy: {lifetime: %s, rotate_before: %s, drain: %s, settle: %s}
-`, name, name, lifetime, w.lead, w.drain(), w.settle())
+`, name, name, w.variants[name].words, privileges, lifetime, w.lead, w.drain(), w.settle())
 	}
 	path := filepath.Join(w.dir, "credentials.yaml")
 	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {

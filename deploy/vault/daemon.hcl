@@ -7,9 +7,8 @@ path "secret/data/keyturn/+/+" {
 }
 
 # Check-and-set is made obligatory here, and the versions to destroy are listed.
-# delete is for `keyturn remove`; without it only that fails.
 path "secret/metadata/keyturn/+/+" {
-  capabilities = ["create", "update", "read", "delete"]
+  capabilities = ["create", "update", "read"]
 }
 
 # Versions that hold replaced keys are destroyed when those keys are dead.

@@ -42,6 +42,9 @@ type ItemSpec struct {
 // hexadecimal characters of a SHA-256.
 func (i ItemSpec) SettingsHash() string {
 	sorted := func(list []string) []string {
+		if len(list) == 0 {
+			return nil // as a record has it: no list and an empty one are the same
+		}
 		list = slices.Clone(list)
 		slices.Sort(list)
 		return slices.Compact(list)

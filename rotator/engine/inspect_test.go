@@ -179,7 +179,7 @@ func TestWhatAnOperatorHasToDecide(t *testing.T) {
 			must(t, w.vault.Client(t, w.vault.Token).KVv2("secret").Delete(t.Context(), w.prefix+"/"+string(s.name)))
 		}, credential.FindingVaultMissing},
 		"the secret was deleted with its history": {func(t *testing.T, s *standing) {
-			must(t, w.store.Erase(t.Context(), s.name))
+			must(t, w.vault.Client(t, w.vault.Token).KVv2("secret").DeleteMetadata(t.Context(), w.prefix+"/"+string(s.name)))
 		}, credential.FindingVaultMissing},
 	} {
 		t.Run(what, func(t *testing.T) {

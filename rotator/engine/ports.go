@@ -61,9 +61,9 @@ type SecretStore interface {
 	EnsureMetadata(ctx context.Context, name credential.Name, owner string) error
 	// Destroy destroys the versions from up to and without below.
 	Destroy(ctx context.Context, name credential.Name, from, below uint64) error
-	// Erase takes the secret away with all its versions, as if it had never been
-	// there. One that is not there is no error.
-	Erase(ctx context.Context, name credential.Name) error
+	// Erase destroys every version up to and with upto, the latest one too. What is
+	// not there is no error.
+	Erase(ctx context.Context, name credential.Name, upto uint64) error
 }
 
 // Record is the ordered events of each credential; an append is the commit.

@@ -22,5 +22,10 @@ func (w *work) erase(ctx context.Context) error {
 		return nil
 	}
 	w.vault = nil
-	return w.engine.config.Store.Erase(ctx, w.name)
+	there, err := w.engine.config.Store.Read(ctx, w.name)
+	w.noteReachable(err)
+	if err != nil || there.Version == 0 {
+		return err
+	}
+	return w.engine.config.Store.Erase(ctx, w.name, there.Version)
 }

@@ -182,9 +182,9 @@ func (p tapStore) Destroy(ctx context.Context, name credential.Name, from, below
 	})
 }
 
-func (p tapStore) Erase(ctx context.Context, name credential.Name) error {
+func (p tapStore) Erase(ctx context.Context, name credential.Name, upto uint64) error {
 	return p.call(ctx, writing, "store.Erase", func(ctx context.Context) error {
-		return p.to.store.Erase(ctx, name)
+		return p.to.store.Erase(ctx, name, upto)
 	})
 }
 

@@ -79,10 +79,10 @@ func (p storePort) Destroy(ctx context.Context, name credential.Name, from, belo
 	return err
 }
 
-func (p storePort) Erase(ctx context.Context, name credential.Name) error {
+func (p storePort) Erase(ctx context.Context, name credential.Name, upto uint64) error {
 	_, err := ask(ctx, p.daemon, name, "vault", "erase", storing, func(bool) (struct{}, error) {
-		p.daemon.world.say("  vault %s is erased", name)
-		return struct{}{}, p.daemon.world.store.Erase(context.Background(), name)
+		p.daemon.world.say("  vault %s is erased up to version %d", name, upto)
+		return struct{}{}, p.daemon.world.store.Erase(context.Background(), name, upto)
 	})
 	return err
 }

@@ -108,13 +108,15 @@ func (s *Store) Destroy(ctx context.Context, name credential.Name, from, below u
 }
 
 // Erase implements engine.SecretStore.
-func (s *Store) Erase(ctx context.Context, name credential.Name) error {
+func (s *Store) Erase(ctx context.Context, name credential.Name, upto uint64) error {
 	if err := usable(ctx, "erase", name); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.versions, name)
+	for v := uint64(1); v <= upto && v <= uint64(len(s.versions[name])); v++ {
+		s.versions[name][v-1] = nil
+	}
 	return nil
 }
 

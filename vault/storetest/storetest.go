@@ -22,7 +22,7 @@ type Store interface {
 	Write(ctx context.Context, name credential.Name, doc credential.Document, cas uint64) (version uint64, err error)
 	EnsureMetadata(ctx context.Context, name credential.Name, owner string) error
 	Destroy(ctx context.Context, name credential.Name, from, below uint64) error
-	Erase(ctx context.Context, name credential.Name) error
+	Erase(ctx context.Context, name credential.Name, upto uint64) error
 }
 
 // Run runs the suite. open gives a store in which the namespace "suite" is
@@ -174,23 +174,29 @@ var tests = []struct {
 		s.want(Doc(1), version)
 	}},
 	{"destroying where there is nothing is no failure", func(s s) { s.destroy(0, 9) }},
-	{"what is erased was never there", func(s s) {
+	{"what is erased is gone and what is written since stays", func(s s) {
 		s.ensure("")
 		version := s.write(Doc(2), s.write(Doc(1), 0))
 		other := s
 		other.name += "-other"
 		kept := other.write(Doc(1), 0)
-		for range 2 {
-			if err := s.store.Erase(s.t.Context(), s.name); err != nil {
-				s.t.Fatalf("erase: %v", err)
+		erase := func(upto uint64) {
+			if err := s.store.Erase(s.t.Context(), s.name, upto); err != nil {
+				s.t.Fatalf("erase up to %d: %v", upto, err)
 			}
-			if stored := s.read(); !stored.Missing || stored.Version != 0 {
+		}
+		for range 2 {
+			erase(version)
+			if stored := s.read(); !stored.Missing || stored.Version != version {
 				s.t.Errorf("it reads as version %d, missing %t", stored.Version, stored.Missing)
 			}
 		}
-		s.fail(Doc(3), version, credential.ClassConflict) // a late writer of the life before
-		s.want(Doc(3), s.write(Doc(3), 0))
+		next := s.write(Doc(3), version)
+		erase(version) // one that comes late
+		s.want(Doc(3), next)
 		other.want(Doc(1), kept)
+		s.name += "-never"
+		erase(9)
 	}},
 	{"credentials do not touch each other", func(s s) {
 		version := s.write(Doc(1), 0)
