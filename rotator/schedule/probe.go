@@ -60,10 +60,10 @@ func (l *lane) giveWay(it *item) {
 	}
 }
 
-// admitsProbe reports whether a probe may run beside so many workers: after all
-// that is planned, and in a part of the lane only.
+// admitsProbe reports whether a probe may run beside so many workers: where no pass
+// wants to, and in a part of the lane only.
 func (s *Scheduler) admitsProbe(l *lane, workers int) bool {
-	return s.config.Probe != nil && !l.away && len(l.queue) == 0 && workers < l.room() &&
+	return s.config.Probe != nil && !l.away && workers < l.room() &&
 		l.planned < l.plannable() && len(l.probing) < l.probers() && s.ready(l) != nil
 }
 
