@@ -23,7 +23,8 @@ type lane struct {
 	timeout time.Duration
 	limiter *limiter // nil = no rate limit
 	breaker *gobreaker.CircuitBreaker[any]
-	opened  chan struct{} // one slot
+	opened  chan struct{}  // one slot
+	items   chan seenItems // one slot: who has it looks for items
 	// changed is told when the issuer went or came back.
 	changed func(lane string, up bool)
 	logger  *zap.Logger
@@ -39,8 +40,9 @@ const (
 func breakable(name string, portal *arcgis.Portal, timeout time.Duration, limiter *limiter, logger *zap.Logger) *lane {
 	l := &lane{
 		Portal: portal, name: name, timeout: timeout, limiter: limiter,
-		opened: make(chan struct{}, 1), changed: func(string, bool) {}, logger: logger,
+		opened: make(chan struct{}, 1), items: make(chan seenItems, 1), changed: func(string, bool) {}, logger: logger,
 	}
+	l.items <- seenItems{}
 	l.breaker = gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
 		Timeout:       askAgain / 2,
 		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= tripAfter },
