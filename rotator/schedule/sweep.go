@@ -32,13 +32,21 @@ type Sweeper struct {
 	Plan func(credential.Entry) Wake
 	// Issuers: configured name → issuer.
 	Issuers map[string]Lister
-	// Strays looks for what unanswered calls left at an issuer, given the credentials
-	// of its record, removed ones too, and returns those that have something to do
-	// now; nil = it is not looked for. It is called for several issuers at a time.
-	Strays    func(ctx context.Context, issuer string, names []credential.Name) ([]credential.Name, error)
+	// Strays looks for what unanswered calls left at an issuer, and returns the
+	// credentials that have something to do now; nil = it is not looked for. It is
+	// called for several issuers at a time.
+	Strays    func(ctx context.Context, issuer string, of Recorded) ([]credential.Name, error)
 	Scheduler *Scheduler
 	Now       func() time.Time
 	Logger    *zap.Logger
+}
+
+// Recorded is what the record has of an issuer.
+type Recorded struct {
+	// Names are its credentials, removed ones too.
+	Names []credential.Name
+	// Items are those that the credentials name.
+	Items map[string]bool
 }
 
 // Run sweeps on its cron spec until ctx ends.
@@ -89,10 +97,19 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 			said[name][key.Seat] = key.Expires
 		}
 	}
-	names := map[string][]credential.Name{} // issuer → the credentials of its record
+	recorded := map[string]Recorded{} // issuer → what the record has of it
+	for name := range s.Issuers {
+		recorded[name] = Recorded{Items: map[string]bool{}}
+	}
 	if err := s.Recover(ctx, func(entry credential.Entry) error {
 		issuer := entry.State.Spec.Issuer
-		names[issuer] = append(names[issuer], entry.Name)
+		if of, ok := recorded[issuer]; ok {
+			of.Names = append(of.Names, entry.Name)
+			for _, item := range entry.State.Items() {
+				of.Items[item] = true
+			}
+			recorded[issuer] = of
+		}
 		s.Scheduler.Set(entry.Name, s.Plan(entry))
 		if said.differs(entry.State, s.Now()) {
 			s.Scheduler.Probe(entry.Name, issuer)
@@ -101,20 +118,20 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.strays(ctx, names)
+	s.strays(ctx, recorded)
 	return nil
 }
 
 // strays looks for them at all issuers side by side: the list of a large one takes
 // its time.
-func (s *Sweeper) strays(ctx context.Context, names map[string][]credential.Name) {
+func (s *Sweeper) strays(ctx context.Context, recorded map[string]Recorded) {
 	if s.Strays == nil {
 		return
 	}
 	var group sync.WaitGroup
 	for issuer := range s.Issuers {
 		group.Go(func() {
-			of, err := s.Strays(ctx, issuer, names[issuer])
+			of, err := s.Strays(ctx, issuer, recorded[issuer])
 			if err != nil && ctx.Err() == nil {
 				s.Logger.Warn("items that unanswered calls left could not be looked for; the next sweep does", zap.String(logkey.Issuer, issuer), zap.Error(err))
 			}
