@@ -13,7 +13,8 @@ const (
 	// golden is the part of the interval between the first probes of two credentials
 	// that became known one after the other: any number of them is spread evenly.
 	golden = 0.6180339887498949
-	// probePause is when a probe is tried again whose credential is at work just now.
+	// probePause is when a probe is tried again at the latest whose credential is at
+	// work just now.
 	probePause = time.Second
 )
 
@@ -77,7 +78,7 @@ func (s *Scheduler) ready(l *lane) *item {
 		case it == nil || it.probe.After(now):
 			return nil
 		case it.queued || it.running:
-			it.probeAt(now.Add(probePause), it.suspect)
+			it.probeAt(now.Add(min(probePause, max(it.wake.Every/8, probePause/100))), it.suspect)
 		case s.config.Defer == nil || s.config.Defer(it.name, Turn{Delay: 1}) == 0:
 			return it
 		case it.wake.Every > 0:
