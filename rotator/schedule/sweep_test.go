@@ -160,3 +160,52 @@ func TestASweepComesSoonerWhenAsked(t *testing.T) {
 		}
 	})
 }
+
+// TestASweepLooksForStrays: each issuer is asked with what the record has of it,
+// side by side; one that fails keeps no other back.
+func TestASweepLooksForStrays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		expires := time.Now().Add(time.Hour)
+		removed, elsewhere := entry("a/removed", "", expires), entry("a/elsewhere", "i4", expires)
+		removed.State.Seats, removed.State.Old, removed.State.Status = nil, []credential.OldItem{{Item: "i2"}}, credential.StatusRemoved
+		elsewhere.State.Spec.Issuer = "nobody's"
+		var passed []credential.Name
+		s := schedule.New(schedule.Config{Now: time.Now, Logger: zap.NewNop(), Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
+			passed = append(passed, name)
+			return schedule.Wake{}, nil
+		}})
+		failed := make(chan struct{})
+		var asked schedule.Recorded
+		sweeper := &schedule.Sweeper{
+			Issuers: map[string]schedule.Lister{"portal": list{err: errors.New("silent")}, "other": list{err: errors.New("silent")}},
+			Recover: func(_ context.Context, each func(credential.Entry) error) error {
+				return errors.Join(each(entry("a/lives", "i1", expires)), each(removed), each(elsewhere))
+			},
+			Plan: func(credential.Entry) schedule.Wake { return schedule.Wake{Lane: "portal"} },
+			Strays: func(_ context.Context, issuer string, of schedule.Recorded) ([]credential.Name, error) {
+				if issuer == "other" {
+					close(failed)
+					return nil, errors.New("it does not answer")
+				}
+				<-failed // at the same time
+				asked = of
+				return of.Names[1:], nil
+			},
+			Scheduler: s, Now: time.Now, Logger: zap.NewNop(),
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		if err := sweeper.Sweep(ctx); err != nil {
+			t.Fatal(err)
+		}
+		advance(time.Minute)
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(asked) != "{[a/lives a/removed] map[i1:true i2:true]}" || fmt.Sprint(passed) != "[a/removed]" {
+			t.Errorf("asked with %v, passed %v", asked, passed)
+		}
+	})
+}
