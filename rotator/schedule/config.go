@@ -31,14 +31,14 @@ type Wake struct {
 	// Mine is true while this process has something in hand that the record does
 	// not name: what others say of the credential does not put it off.
 	Mine bool
+	// Gone is true when nothing is left to do: the credential is forgotten.
+	Gone bool
 	// Every is how often the primary is probed, from the end of one probe to the next;
 	// zero = by nobody's plan.
 	Every time.Duration
 	// Again is when a probe wants another one, ahead of all that suspect nothing; zero
 	// = after Every. Passes leave it alone.
 	Again time.Duration
-	// Gone is true when nothing is left to do: the credential is forgotten.
-	Gone bool
 	// Turn says how it is shared with other daemons.
 	Turn Turn
 }

@@ -251,8 +251,8 @@ func (s *Scheduler) retry(ctx context.Context, it *item, err error) time.Duratio
 	var panicked *panicError
 	switch {
 	case errors.As(err, &panicked):
-		if panicked.value != it.panicked { // once, with its stack
-			it.panicked = panicked.value
+		if panicked.value != s.panics[it.name] { // once, with its stack
+			s.panics[it.name] = panicked.value
 			s.config.Logger.Error("a pass panicked, which is a bug; this credential is tried again, the others go on",
 				zap.String(logkey.Credential, string(it.name)), zap.Duration(logkey.RetryIn, delay),
 				zap.Error(err), zap.String(logkey.Stack, panicked.stack))

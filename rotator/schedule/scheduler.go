@@ -35,26 +35,26 @@ type Scheduler struct {
 	limits  map[string]int            // issuer → passes at a time
 	pass    context.Context           // of the passes; nil before Run and after its end
 	failing failing
-	spread  float64 // where in its interval the next new credential is probed, 0 up to 1
+	panics  map[credential.Name]string // credential → the last panic that was logged
+	spread  float64                    // where in its interval the next new credential is probed, 0 up to 1
 }
 
-// item is one credential.
+// item is one credential. There are many: what few have stands elsewhere.
 type item struct {
 	name     credential.Name
 	lane     *lane
 	wake     Wake      // as it was asked for
 	at       time.Time // when it is this daemon's turn: wake.At, or later
-	deferred bool      // it was another daemon's turn first
+	probe    time.Time // when it is probed next
 	index    int       // in the heap that holds it; -1 = none
+	place    int       // in the lane's heap of probes; -1 = none
 	failures int
+	deferred bool // it was another daemon's turn first
 	queued   bool
 	running  bool
-	again    bool      // woken while it ran
-	asked    bool      // somebody wants it looked at, whatever the record says
-	suspect  bool      // which of the lane's heaps of probes holds it
-	place    int       // in that heap; -1 = none
-	probe    time.Time // when the next one is due
-	panicked string    // the last panic that was logged
+	again    bool // woken while it ran
+	asked    bool // somebody wants it looked at, whatever the record says
+	suspect  bool // which of the lane's heaps of probes holds it
 }
 
 // New returns a scheduler that knows no credential yet.
@@ -68,7 +68,7 @@ func New(c Config) *Scheduler {
 	}
 	return &Scheduler{
 		config: c, wake: make(chan struct{}, 1), limits: limits,
-		known: map[credential.Name]*item{}, lanes: map[string]*lane{},
+		known: map[credential.Name]*item{}, lanes: map[string]*lane{}, panics: map[credential.Name]string{},
 	}
 }
 
@@ -164,6 +164,7 @@ func (s *Scheduler) forget(it *item) {
 	it.unprobe()
 	delete(it.lane.silent, it)
 	delete(s.known, it.name)
+	delete(s.panics, it.name)
 }
 
 // set puts an item where its wake says. The lock is held.
