@@ -107,8 +107,12 @@ func backlog(ctx context.Context, n int) ([]row, error) {
 		},
 		{"  begun out of the order of urgency by at most", fmt.Sprintf("%d places", worst), "64 in flight", 0, "<= 64"},
 	}
+	probed, err := w.probes(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	leaked, err := w.bulk(ctx, names, 3)
-	return append(rows, leaked...), err
+	return append(append(rows, probed...), leaked...), err
 }
 
 // fleetLane is how many passes each daemon of a fleet may run: together they

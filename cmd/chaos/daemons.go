@@ -63,6 +63,10 @@ const passwordEnv = "CHAOS_PORTAL_PASSWORD"
 // seedFile holds the seed of the operator, beside the configurations.
 const seedFile = "operator.nk"
 
+// strayGrace is how old an item must be before a sweep takes it for one that a call
+// without an answer has left.
+const strayGrace = 30 * time.Second
+
 func writeConfig(path, natsURL, vaultAddr, login, portalAddr, operatorKey string, timeout time.Duration) error {
 	text := fmt.Sprintf(`installation: %s
 nats: {url: %q, replicas: 3}
@@ -76,10 +80,10 @@ issuers:
     min_lifetime: 1s
     concurrency: 16
     timeout: %s
-daemon: {http: "127.0.0.1:0", sweep: "* * * * *", workers: 32}
+daemon: {http: "127.0.0.1:0", sweep: "* * * * *", stray_grace: %s, workers: 32}
 operators: {storm: {key: %s, roles: [{role: admin, namespaces: ["*"]}]}}
 operator: {seed: {file: %s}}
-`, installation, natsURL, vaultAddr, login, portalAddr, portalUser, passwordEnv, timeout, operatorKey, seedFile)
+`, installation, natsURL, vaultAddr, login, portalAddr, portalUser, passwordEnv, timeout, strayGrace, operatorKey, seedFile)
 	return os.WriteFile(path, []byte(text), 0o600)
 }
 

@@ -209,6 +209,7 @@ issuers:
 %sdaemon:
   http: 127.0.0.1:0
   sweep: "* * * * *"
+  stray_grace: 30s
   workers: 128
 operators:
   dev: {key: %s, roles: [{role: admin, namespaces: ["*"]}]}

@@ -142,7 +142,8 @@ func heard[T any](ctx context.Context, l *lane, call func(context.Context) (T, e
 	return value, err
 }
 
-// EnsureItem implements engine.Issuer, as do the four that follow.
+// EnsureItem implements engine.Issuer, as do the four that follow. A test finds what
+// a Portal can be asked and nobody asks through here.
 func (l *lane) EnsureItem(ctx context.Context, order credential.ItemOrder) (string, error) {
 	return through(ctx, l, "find or make the item", func(ctx context.Context) (string, error) { return l.Portal.EnsureItem(ctx, order) })
 }
@@ -178,4 +179,40 @@ func (l *lane) Usage(ctx context.Context, item string, from, to time.Time) ([]cr
 	return through(ctx, l, "ask for the usage of item "+item, func(ctx context.Context) ([]credential.Usage, error) {
 		return l.Portal.Usage(context.WithValue(ctx, idleKey{}, true), item, from, to)
 	})
+}
+
+// Edit implements engine.Keeper, as do the two that follow.
+func (l *lane) Edit(ctx context.Context, item string, marker credential.Marker, spec credential.ItemSpec) error {
+	_, err := through(ctx, l, "edit item "+item, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, l.Portal.Edit(ctx, item, marker, spec)
+	})
+	return err
+}
+
+// Remove is described at Edit.
+func (l *lane) Remove(ctx context.Context, item string, revoke bool) error {
+	_, err := through(ctx, l, "delete item "+item, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.Portal.Remove(ctx, item, revoke) })
+	return err
+}
+
+// Marked is described at Edit.
+func (l *lane) Marked(ctx context.Context, installation string, names []credential.Name) ([]credential.MarkedItem, error) {
+	return through(ctx, l, "list our items", func(ctx context.Context) ([]credential.MarkedItem, error) {
+		return l.Portal.Marked(ctx, installation, names)
+	})
+}
+
+// Look implements engine.Looker.
+func (l *lane) Look(ctx context.Context, item string) (credential.FoundItem, error) {
+	return through(ctx, l, "read item "+item, func(ctx context.Context) (credential.FoundItem, error) { return l.Portal.Look(ctx, item) })
+}
+
+// Discover lists the API key credentials of the portal, whoever made them.
+func (l *lane) Discover(ctx context.Context) ([]credential.FoundItem, error) {
+	return through(ctx, l, "discover items", l.Portal.Discover)
+}
+
+// ManagerExpiry is when the manager's own key expires; zero = it has none.
+func (l *lane) ManagerExpiry(ctx context.Context) (time.Time, error) {
+	return through(ctx, l, "read the manager's expiry", l.Portal.ManagerExpiry)
 }

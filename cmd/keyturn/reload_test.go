@@ -95,7 +95,8 @@ func TestAReloadChangesWhatIsInUse(t *testing.T) {
 	other := w.daemon(t)
 	eventually(t, "both know each other", func() bool { return d.fleet.Load().Size() == 2 && other.fleet.Load().Size() == 2 })
 	before := d.settings.Load()
-	write(t, w.path, "concurrency: 8, rate_limit: 10", "concurrency: 3, rate_limit: 7", "timeout: 5s", "timeout: 6s", `daemon: {`, `daemon: {sweep: "0 4 * * *", `)
+	w.issued(t, d, "team/app", 1)
+	write(t, w.path, "concurrency: 8, rate_limit: 10", "concurrency: 3, rate_limit: 7", "timeout: 5s", "timeout: 6s", `daemon: {`, `daemon: {sweep: "0 4 * * *", probe_interval: 1s, stray_grace: 2h, `)
 	d.reload()
 	after := d.settings.Load()
 	if got := d.scheduler.Loads()["portal"].Limit; got != 1 && got != 2 {
@@ -117,6 +118,10 @@ func TestAReloadChangesWhatIsInUse(t *testing.T) {
 	if after.Daemon.Sweep != "0 4 * * *" || after.Issuers["portal"].Timeout != before.Issuers["portal"].Timeout {
 		t.Errorf("in use: sweep %q, timeout %v", after.Daemon.Sweep, after.Issuers["portal"].Timeout)
 	}
+	if after.Daemon.StrayGrace.Value != 2*time.Hour {
+		t.Errorf("in use: a grace of %v", after.Daemon.StrayGrace.Value)
+	}
+	eventually(t, "probes come in the new interval", func() bool { return counted(t, d.metrics, "keyturn_probes_total", "portal", "clean") > 1 })
 	if after.digest == before.digest || d.beat().Digest != after.digest {
 		t.Errorf("digest %s, before %s, told to others %s", after.digest, before.digest, d.beat().Digest)
 	}
