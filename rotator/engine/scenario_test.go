@@ -150,7 +150,7 @@ func TestTenSuccessionsUnderAnApplication(t *testing.T) {
 	must(t, w.portal.SetFaults(emulator.Faults{}))
 	stop()
 	// what an unanswered call has left is younger than a sweep's grace, which is none here
-	_, unknown, err := e.Strays(ctx, "example", []credential.Name{name}, 0)
+	_, unknown, err := e.Strays(ctx, "example", []credential.Name{name}, nil, 0)
 	must(t, err)
 	must(t, drive(ctx, e, name, ended(successions+1)))
 	w.checkEnd(t, name, successions+1)

@@ -47,7 +47,7 @@ func (w *world) checkPortalHas(t testing.TB, item string, want bool) {
 // stray sweeps, and wants so many credentials with an item that nobody names.
 func (s *standing) stray(t testing.TB, want int) []credential.MarkedItem {
 	t.Helper()
-	of, unknown, err := s.engine.Strays(s.ctx, "example", []credential.Name{s.name}, 0)
+	of, unknown, err := s.engine.Strays(s.ctx, "example", []credential.Name{s.name}, nil, 0)
 	must(t, err)
 	if len(of) != want {
 		t.Errorf("strays of %v, want %d", of, want)

@@ -103,7 +103,7 @@ func (d *daemon) run(name credential.Name, wake <-chan struct{}) {
 		}
 		if d.world.inspects && time.Since(swept) >= sweepEvery {
 			swept = time.Now()
-			_, _, _ = d.engine.Strays(context.Background(), "portal", []credential.Name{name}, grace)
+			_, _, _ = d.engine.Strays(context.Background(), "portal", []credential.Name{name}, nil, grace)
 		}
 		result, err := d.engine.Pass(context.Background(), name)
 		pause := min(250*time.Millisecond<<min(failures, 6), 15*time.Second)
