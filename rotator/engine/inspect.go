@@ -136,7 +136,7 @@ func (i *inspection) vault(ctx context.Context) ([]credential.Found, error) {
 	}
 	if there.Version < i.state.Vault.Version { // an answer may be older than what was written
 		settle := max(i.state.Spec.Policy.Settle.Std(), leastOutage)
-		if seen := i.engine.suspect(i.name, inVault, there.Version, settle); seen < settle {
+		if seen, _ := i.engine.suspect(i.name, inVault, there.Version, settle); seen < settle {
 			i.again = settle - seen
 			return nil, nil
 		}
@@ -164,7 +164,12 @@ func (i *inspection) restored() (found []credential.Found) {
 type suspicion struct {
 	of          uint64 // the mint, or the version
 	since, last time.Time
+	times       int
 }
+
+// refusals is how often a key must be refused, one time after the other, besides
+// throughout the settle time.
+const refusals = 4
 
 // about is what a suspicion is about.
 type about struct {
@@ -200,9 +205,8 @@ func (i *inspection) key(ctx context.Context) ([]credential.Found, error) {
 		return nil, nil
 	}
 	settle := i.state.Spec.Policy.Settle.Std()
-	refused := i.engine.suspect(i.name, atIssuer, primary.Mint, settle)
-	if refused < settle {
-		i.again = max(min(settle-refused, settle/4), 50*time.Millisecond)
+	if refused, times := i.engine.suspect(i.name, atIssuer, primary.Mint, settle); refused < settle || times < refusals {
+		i.again = max(settle/refusals, 50*time.Millisecond)
 		return nil, nil
 	}
 	if !slot.Active {
@@ -228,9 +232,9 @@ func (i *inspection) left(ctx context.Context) (found []credential.Found, err er
 	return found, nil
 }
 
-// suspect tells how long something has been so. Two sights with much time between
+// suspect tells how long something has been so, and how often it was seen. Two sights with much time between
 // them are two suspicions: who knows how it was in between.
-func (e *Engine) suspect(name credential.Name, what string, of uint64, settle time.Duration) time.Duration {
+func (e *Engine) suspect(name credential.Name, what string, of uint64, settle time.Duration) (so time.Duration, times int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.config.Now()
@@ -240,8 +244,9 @@ func (e *Engine) suspect(name credential.Name, what string, of uint64, settle ti
 		s = suspicion{of: of, since: now}
 	}
 	s.last = now
+	s.times++
 	e.suspects[key] = s
-	return now.Sub(s.since)
+	return now.Sub(s.since), s.times
 }
 
 func (e *Engine) trust(name credential.Name, what string) {

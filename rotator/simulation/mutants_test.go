@@ -118,7 +118,7 @@ func mutants() []mutant {
 		{name: "one heal after another", file: core + "next_drain.go", by: "./rotator/credential -run TestWhatWinsWhenSeveral", changes: [][2]string{{
 			"	if !s.Healed.IsZero() &&", "	if false &&"}}},
 		{name: "judged dead at first sight", file: engine + "inspect.go", slow: true, by: "./rotator/engine -run TestASuspicionThatPasses", changes: [][2]string{{
-			"	if refused < settle {", "	if false {"}}},
+			"refused < settle || times < refusals {", "false && times < refusals && refused < settle {"}}},
 		{name: "an old answer of Vault believed", file: engine + "inspect.go", seeds: 20000, changes: [][2]string{{
 			"seen < settle {", "false && seen < settle {"}}},
 		{name: "an adopted item that another credential manages", file: engine + "edit.go", slow: true, by: "./rotator/engine -run TestAKeyThatSomebodyMadeIsManaged", changes: [][2]string{{
