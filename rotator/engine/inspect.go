@@ -128,7 +128,7 @@ func (i *inspection) vault(ctx context.Context) ([]credential.Found, error) {
 		detail = fmt.Sprintf("it carries revision %d, which the record does not know", there.Revision)
 	case there.Version < i.state.Vault.Version:
 		detail = fmt.Sprintf("the record has seen version %d", i.state.Vault.Version)
-	case key.Secret.Fingerprint() != key.Fingerprint || !slices.ContainsFunc(i.state.Seats, func(s credential.Seat) bool { return s.Fingerprint == key.Fingerprint }):
+	case key.Secret.Fingerprint() != key.Fingerprint || !slices.ContainsFunc(i.state.Seats, func(s credential.Seat) bool { return s.Fingerprint == key.Fingerprint || s.Over == key.Fingerprint }):
 		detail = "its api_key is no key of the record"
 	default:
 		i.engine.trust(i.name, inVault)
