@@ -1,0 +1,48 @@
+package credential_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+)
+
+func TestALeakedKeyDiesDuringARemoval(t *testing.T) {
+	first := credential.SeatID{Item: "i1", Slot: 1}
+	removed := func() *life { return withFirstKey().must(credential.Remove{Actor: "ann"}) }
+
+	held := removed().must(credential.PutHold{Actor: "ann", Reason: "audit"})
+	if step := held.next(); step.Reason != credential.ReasonHeld {
+		t.Fatalf("held: %s (%s)", step.Kind, step.Why)
+	}
+	held.must(credential.Compromise{Key: credential.KeyAll, Actor: "ann", Reason: "found", OverrideHold: true})
+	if step := held.next(); step.Kind != credential.StepRetire || step.Seat != first {
+		t.Errorf("a leaked key, over the hold: %s (%s)", step.Kind, step.Why)
+	}
+	if err := held.do(credential.ClaimRevoke{Seat: first}); err != nil {
+		t.Errorf("the claim: %v", err)
+	}
+
+	hangs := removed().must(credential.ClaimRevoke{Seat: first})
+	hangs.work = credential.Work{} // another daemon
+	hangs.now = hangs.now.Add(10 * time.Second)
+	hangs.must(credential.Compromise{Key: credential.KeyAll, Actor: "ann", Reason: "found", Immediately: true})
+	if step := hangs.next(); step.Kind != credential.StepRetire {
+		t.Errorf("beside a revocation that hangs: %s (%s)", step.Kind, step.Why)
+	}
+}
+
+func TestALeakedKeyOfARemovalThatRefusesToDieIsTriedByAndBy(t *testing.T) {
+	first := credential.SeatID{Item: "i1", Slot: 1}
+	l := withFirstKey().must(credential.Compromise{Key: credential.KeyAll, Actor: "ann", Reason: "found", Immediately: true},
+		credential.Remove{Actor: "ann"}, credential.ClaimRevoke{Seat: first},
+		credential.StepFailed{Step: credential.StepRevoke, Seat: first, Class: credential.ClassRetryable, Answered: true, Wait: time.Minute})
+	if step := l.next(); step.Kind != credential.StepWait || !step.At.Equal(l.now.Add(time.Minute)) {
+		t.Errorf("%s at %s (%s)", step.Kind, step.At, step.Why)
+	}
+	l.now = l.now.Add(time.Minute)
+	if l.settle(t); l.state.Status != credential.StatusRemoved {
+		t.Errorf("it ends as %+v", l.state)
+	}
+}

@@ -1,0 +1,48 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
+)
+
+func (s *standing) removed(r engine.Result) bool { return r.State.Status == credential.StatusRemoved }
+
+func inUse(r engine.Result) bool {
+	return slices.ContainsFunc(r.State.Drift, func(d credential.Finding) bool { return d.Kind == credential.FindingItemInUse })
+}
+
+// noVault is a store that cannot be reached.
+
+type noVault struct{ engine.SecretStore }
+
+func (noVault) Erase(context.Context, credential.Name) error {
+	return &credential.Fault{Class: credential.ClassRetryable, System: "vault", Op: "erase", Silent: true, Err: errors.New("no answer")}
+}
+
+// TestALeakedKeyOfARemovalDiesWithoutVault, at once.
+
+func TestALeakedKeyOfARemovalDiesWithoutVault(t *testing.T) {
+	w := newWorld(t)
+	s := w.standing(t, "removal/leak", drain)
+	s.app.stop()
+	stored, err := w.store.Read(t.Context(), s.name)
+	must(t, err)
+	p := w.ports(t)
+	p.store = noVault{p.store}
+	s.engine = w.engine(t, p, engine.Hooks{})
+	w.command(t, s.name, credential.Remove{Actor: "test", Reason: "a test"})
+	w.command(t, s.name, credential.Compromise{Actor: "test", Reason: "in a log", Key: credential.KeyAll, Immediately: true})
+	_, err = s.engine.Pass(s.ctx, s.name)
+	must(t, err)
+	if w.portal.KeyWorks(stored.Primary.Secret.Reveal(), "") {
+		t.Error("the leaked key lives")
+	}
+}
