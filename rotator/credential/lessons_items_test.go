@@ -46,3 +46,22 @@ func TestALeakedKeyOfARemovalThatRefusesToDieIsTriedByAndBy(t *testing.T) {
 		t.Errorf("it ends as %+v", l.state)
 	}
 }
+
+func TestAKeyThatWasCalledReplacedAndWorksIsOurs(t *testing.T) {
+	first := credential.SeatID{Item: "i1", Slot: 1}
+	replaced := credential.Finding{Kind: credential.FindingKeyReplaced, Seat: first}
+	l := withFirstKey().must(credential.Found{Finding: replaced}, credential.Begin{Reason: credential.ReasonRefused})
+	if err := l.do(credential.Found{Finding: replaced, Healed: true}); err != nil {
+		t.Fatalf("it works again: %v", err)
+	}
+	if err := l.do(credential.Found{Finding: replaced, Healed: true}); !errors.Is(err, credential.ErrNothing) {
+		t.Errorf("told again: %v", err)
+	}
+	l.issue().promote()
+	if seat, _ := l.state.Seat(first); seat.Replaced {
+		t.Error("it is still called replaced")
+	}
+	if step := l.next(); step.Kind != credential.StepWait || step.Reason != credential.ReasonDraining {
+		t.Errorf("%s (%s)", step.Kind, step.Why)
+	}
+}

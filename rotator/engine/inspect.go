@@ -58,7 +58,11 @@ func (i *inspection) knows(kind credential.FindingKind, seat credential.SeatID) 
 
 // differs is a finding that is true now, or no longer: only what changes is told.
 func (i *inspection) differs(kind credential.FindingKind, seat credential.SeatID, is bool, format string, args ...any) []credential.Found {
-	if is == i.knows(kind, seat) {
+	known := i.knows(kind, seat)
+	if on, _ := i.state.Seat(seat); !is && kind == credential.FindingKeyReplaced {
+		known = known || on.Replaced // the rotation that it was begun for has taken the finding
+	}
+	if is == known {
 		return nil
 	}
 	finding := credential.Finding{Kind: kind, Seat: seat, Detail: fmt.Sprintf(format, args...)}

@@ -46,3 +46,20 @@ func TestALeakedKeyOfARemovalDiesWithoutVault(t *testing.T) {
 		t.Error("the leaked key lives")
 	}
 }
+
+// TestAKeyThatWasRefusedForAWhileIsOurs: its successor was begun, and by then it works
+
+func TestAKeyThatWasRefusedForAWhileIsOurs(t *testing.T) {
+	w := newWorld(t)
+	s := w.standing(t, "drift/again", drain)
+	s.app.stop()
+	before := s.primary(t)
+	w.command(t, s.name, credential.Found{Finding: credential.Finding{Kind: credential.FindingKeyReplaced, Seat: before.SeatID, Detail: "a test"}})
+	s.until(t, ended(2))
+	for _, entry := range w.history(t, s.name) {
+		if f, ok := entry.Event.Fact.(credential.Invalidated); ok && f.How != credential.HowRevoked {
+			t.Errorf("%s is called %s", f.Seat, f.How)
+		}
+	}
+	w.checkEnd(t, s.name, 2) // nothing else is alive
+}
