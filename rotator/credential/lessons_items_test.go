@@ -65,3 +65,29 @@ func TestAKeyThatWasCalledReplacedAndWorksIsOurs(t *testing.T) {
 		t.Errorf("%s (%s)", step.Kind, step.Why)
 	}
 }
+
+func TestATitleThatChangesWhileANewItemIsMade(t *testing.T) {
+	titled := func(s credential.Spec) credential.Spec {
+		s.Item.Title = "another"
+		return s
+	}
+	for what, c := range map[string]struct {
+		life *life
+		spec credential.Spec
+	}{
+		"the first":       {newLife().must(credential.Register{Spec: spec()}, credential.Begin{Reason: credential.ReasonFirstKey}, credential.ItemMade{Item: "i2"}), spec()},
+		"of a succession": {withFirstKey().must(credential.Register{Spec: other()}, credential.Begin{Reason: credential.ReasonSettings}, credential.ItemMade{Item: "i2"}), other()},
+	} {
+		l := c.life.must(credential.Register{Spec: titled(c.spec)})
+		l.settle(t)
+		edited := ""
+		for _, event := range l.events {
+			if f, ok := event.Fact.(credential.ItemEdited); ok {
+				edited = f.Item
+			}
+		}
+		if primary, _ := l.state.Primary(); primary.Item != "i2" || edited != "i2" || l.state.Edit != nil {
+			t.Errorf("%s: %q was edited last, applications use %q: %s", what, edited, primary.Item, l.next().Why)
+		}
+	}
+}
