@@ -358,6 +358,7 @@ func (s *State) forget(f Finding, at time.Time) {
 	if r.NewItem {
 		s.leave(r.Target.Item, at)
 	}
+	r.Strangers++
 	r.NewItem, r.Phase, r.Target = true, PhaseItem, SeatID{Slot: 1}
 }
 

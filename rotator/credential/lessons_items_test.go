@@ -91,3 +91,17 @@ func TestATitleThatChangesWhileANewItemIsMade(t *testing.T) {
 		}
 	}
 }
+
+func TestTheStrangersOfARotationAreCounted(t *testing.T) {
+	l := withFirstKey()
+	l.now = l.state.Due
+	met := credential.Finding{Kind: credential.FindingUnknownKey, Seat: credential.SeatID{Item: "i1", Slot: 2}}
+	l.must(credential.Begin{Reason: credential.ReasonExpiring}, credential.Found{Finding: met})
+	if n := l.state.Rotation.Strangers; n != 1 {
+		t.Errorf("%d strangers, want 1", n)
+	}
+	l.must(credential.Found{Finding: met, Healed: true})
+	if n := l.state.Rotation.Strangers; n != 1 {
+		t.Errorf("%d strangers after one is gone, want 1", n)
+	}
+}
