@@ -8,6 +8,8 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
+// A key that leaked dies while its credential is removed, as it would without: over
+// a hold where an operator said so, and beside an earlier revocation that hangs.
 func TestALeakedKeyDiesDuringARemoval(t *testing.T) {
 	first := credential.SeatID{Item: "i1", Slot: 1}
 	removed := func() *life { return withFirstKey().must(credential.Remove{Actor: "ann"}) }
@@ -33,6 +35,8 @@ func TestALeakedKeyDiesDuringARemoval(t *testing.T) {
 	}
 }
 
+// An issuer that refuses to kill a leaked key of a removal is asked again after a while,
+// not over and over.
 func TestALeakedKeyOfARemovalThatRefusesToDieIsTriedByAndBy(t *testing.T) {
 	first := credential.SeatID{Item: "i1", Slot: 1}
 	l := withFirstKey().must(credential.Compromise{Key: credential.KeyAll, Actor: "ann", Reason: "found", Immediately: true},
@@ -47,6 +51,8 @@ func TestALeakedKeyOfARemovalThatRefusesToDieIsTriedByAndBy(t *testing.T) {
 	}
 }
 
+// A key that was refused for a while and called replaced, and works again, is ours
+// to revoke, with a drain.
 func TestAKeyThatWasCalledReplacedAndWorksIsOurs(t *testing.T) {
 	first := credential.SeatID{Item: "i1", Slot: 1}
 	replaced := credential.Finding{Kind: credential.FindingKeyReplaced, Seat: first}
@@ -66,6 +72,8 @@ func TestAKeyThatWasCalledReplacedAndWorksIsOurs(t *testing.T) {
 	}
 }
 
+// A title that is changed while a new item is being made is not what that item was
+// made with: it is edited after the promotion.
 func TestATitleThatChangesWhileANewItemIsMade(t *testing.T) {
 	titled := func(s credential.Spec) credential.Spec {
 		s.Item.Title = "another"
@@ -92,6 +100,8 @@ func TestATitleThatChangesWhileANewItemIsMade(t *testing.T) {
 	}
 }
 
+// The mark of a rotation's items goes on with each stranger that was met, also when
+// an earlier one is gone: no item in which one was met is found again.
 func TestTheStrangersOfARotationAreCounted(t *testing.T) {
 	l := withFirstKey()
 	l.now = l.state.Due
