@@ -15,7 +15,8 @@ import (
 // says, and puts the marker on it; without a rotation the item keeps the one it
 // has. It sends what differs, and nothing else: privileges, items and referrers,
 // of which an edit would kill the keys, are not looked at. An item that carries
-// the marker of another installation or credential is refused as permanent.
+// the marker of another installation is refused as permanent; that of another
+// credential is replaced, as only the record knows whether it still stands.
 func (p *Portal) Edit(ctx context.Context, item string, marker credential.Marker, spec credential.ItemSpec) error {
 	r := request{name: "edit-item", op: "edit item " + item, changes: true}
 	parts := []string{marker.Installation, string(marker.Name)}
@@ -55,7 +56,7 @@ func (p *Portal) remarked(r request, had []string, marker credential.Marker) ([]
 	words := make([]string, 0, len(had)+len(ours)+1)
 	for _, word := range had {
 		switch {
-		case strings.HasPrefix(word, keywordRotation) && marker.Rotation != "":
+		case strings.HasPrefix(word, keywordRotation) && marker.Rotation != "", strings.HasPrefix(word, keywordCredential) && slices.Contains(had, ours[0]):
 			continue
 		case strings.HasPrefix(word, keywordInstallation) && word != ours[0], strings.HasPrefix(word, keywordCredential) && word != ours[1]:
 			return nil, p.fault(r, credential.ClassPermanent, fmt.Errorf("it is managed already: it carries the keyword %s", cut(printable(word))),

@@ -115,13 +115,25 @@ func TestEditOfAnItemThatIsManagedElsewhereSaysWho(t *testing.T) {
 	before := len(b.emulated.Events())
 	err := b.portal.Edit(t.Context(), item, credential.Marker{Installation: "other", Name: "ns/name"}, edited)
 	fault(t, err, credential.ClassPermanent, "managed already", "keyturn-installation:test", "let go")
-	err = b.portal.Edit(t.Context(), item, credential.Marker{Installation: "test", Name: "ns/another"}, edited)
-	fault(t, err, credential.ClassPermanent, "managed already", "keyturn-credential:ns/name")
 	for _, odd := range []credential.Marker{{Installation: "a,b", Name: "ns/name"}, {Installation: "test", Name: "ns/name", Rotation: "r 1"}} {
 		fault(t, b.portal.Edit(t.Context(), item, odd, edited), credential.ClassPermanent, "marker")
 	}
 	if n := len(b.emulated.Events()) - before; n != 0 {
 		t.Errorf("%d changes", n)
+	}
+}
+
+// An item goes over to another credential of the installation: whether the one before
+// has let it go stands in the record.
+func TestEditReplacesTheMarkerOfAnotherCredential(t *testing.T) {
+	b := open(t, emulator.Config{})
+	item := b.item()
+	must(t, b.portal.Edit(t.Context(), item, credential.Marker{Installation: "test", Name: "ns/another"}, edited))
+	found, err := b.portal.Look(t.Context(), item)
+	must(t, err)
+	_, _, _, _, words := b.shown(item)
+	if found.Marked != "ns/another" || found.Installation != "test" || slices.Contains(words, "keyturn-credential:ns/name") {
+		t.Errorf("marked for %q by %q: %v", found.Marked, found.Installation, words)
 	}
 }
 

@@ -374,6 +374,10 @@ func found(s State, c Found, v View) (Fact, error) {
 	known := slices.ContainsFunc(s.Drift, func(d Finding) bool {
 		return d.Kind == c.Finding.Kind && d.Seat == c.Finding.Seat && d.Version == c.Finding.Version
 	})
+	if c.Finding.Kind == FindingKeyReplaced && c.Healed { // what a rotation was begun for is on the seat only
+		seat, _ := s.Seat(c.Finding.Seat)
+		known = known || seat.Replaced
+	}
 	if known != c.Healed {
 		return nil, ErrNothing
 	}

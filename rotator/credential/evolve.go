@@ -82,7 +82,7 @@ func (s *State) lower(e Event) {
 
 func (s *State) update(f Updated) {
 	if f.Spec != nil {
-		if _, ok := s.Primary(); ok && f.Spec.Item.DescriptionHash() != s.Spec.Item.DescriptionHash() {
+		if _, ok := s.Primary(); (ok || s.makingItem()) && f.Spec.Item.DescriptionHash() != s.Spec.Item.DescriptionHash() {
 			s.Edit = &PendingEdit{}
 		}
 		s.Spec = *f.Spec
@@ -358,6 +358,7 @@ func (s *State) forget(f Finding, at time.Time) {
 	if r.NewItem {
 		s.leave(r.Target.Item, at)
 	}
+	r.Strangers++
 	r.NewItem, r.Phase, r.Target = true, PhaseItem, SeatID{Slot: 1}
 }
 

@@ -179,19 +179,24 @@ func kill(s State, v View, seat Seat) Step {
 			return wait(ReasonDrift, time.Time{}, "a leaked key lives until Vault shows a key of ours again")
 		}
 	}
-	var longest time.Duration
-	for _, c := range s.Claims {
-		if c.meets(OpRevoke, seat.SeatID) && !s.besides(c, OpRevoke, seat.SeatID, v) {
-			longest = max(longest, c.Over()-v.Seen[c.ID])
-		}
-	}
-	if longest > 0 {
-		return wait(ReasonClaimOpen, v.Now.Add(longest), "another call at the issuer may still be under way on the seat of the leaked key")
+	if step, ok := waitToKill(s, v, seat.SeatID); ok {
+		return step
 	}
 	if until, waits := s.waits(seat.Leak.Failure, v); waits {
 		return wait(ReasonBackoff, until, "a leaked key lives: "+seat.Leak.Failure.Message)
 	}
 	return Step{Kind: StepRetire, Reason: ReasonLeaked, Seat: seat.SeatID, Why: "the key leaked"}
+}
+
+// waitToKill waits for the open claims that a revocation does not stand beside.
+func waitToKill(s State, v View, id SeatID) (Step, bool) {
+	var longest time.Duration
+	for _, c := range s.Claims {
+		if c.meets(OpRevoke, id) && !s.besides(c, OpRevoke, id, v) {
+			longest = max(longest, c.Over()-v.Seen[c.ID])
+		}
+	}
+	return wait(ReasonClaimOpen, v.Now.Add(longest), "another call at the issuer may still be under way on the seat"), longest > 0
 }
 
 // besides reports whether a claim to revoke may stand beside an earlier one:

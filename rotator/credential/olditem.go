@@ -120,8 +120,8 @@ func tidy(s State, v View) (Step, bool) {
 // amend edits title, folder, tags and description where the item is.
 func amend(s State, v View) Step {
 	primary, ok := s.Primary()
-	if !ok {
-		return wait(ReasonNotDue, time.Time{}, "there is no item to edit")
+	if !ok || s.makingItem() {
+		return wait(ReasonNotDue, time.Time{}, "the item to edit is being made")
 	}
 	if until, waits := s.waits(s.Edit.Failure, v); waits {
 		return wait(ReasonBackoff, until, "the item could not be edited: "+s.Edit.Failure.Message)
@@ -131,6 +131,12 @@ func amend(s State, v View) Step {
 		return step
 	}
 	return Step{Kind: StepAmend, Reason: ReasonDescribed, Seat: id, Why: "title, folder, tags or description changed"}
+}
+
+// makingItem reports whether a new item is to take the place of the one that
+// applications use: it may have been made with what was declared before.
+func (s State) makingItem() bool {
+	return s.Rotation != nil && s.Rotation.NewItem && s.Rotation.Phase != PhaseDrain
 }
 
 // discard says what stands in the way of the deletion of an old item, if
@@ -221,8 +227,8 @@ func (s *State) deleted(f ItemDeleted) {
 
 func (s *State) edited(f ItemEdited) {
 	s.close(f.Closed)
-	if f.Description == s.Spec.Item.DescriptionHash() {
-		s.Edit = nil // else it was changed again meanwhile
+	if f.Description == s.Spec.Item.DescriptionHash() && !s.makingItem() {
+		s.Edit = nil // else it was changed again meanwhile, or another item takes its place
 	}
 }
 

@@ -89,14 +89,20 @@ func removing(s State, v View) (Step, bool) {
 // end says how the key on a seat dies when the credential is removed, or what
 // stands in the way.
 func end(s State, v View, seat Seat) Step {
-	if s.held(v) {
+	over := seat.Leak != nil && seat.Leak.OverrideHold
+	if s.held(v) && !over {
 		return wait(ReasonHeld, s.heldUntil(v), "held by "+s.holder().Actor+": "+s.holder().Reason)
 	}
-	if step, ok := s.unsure(v); ok {
+	if step, ok := s.unsure(v); ok && !over {
 		return step
 	}
-	if step, ok := waitForClaims(s, v, OpRevoke, seat.SeatID); ok {
+	if step, ok := waitToKill(s, v, seat.SeatID); ok {
 		return step
+	}
+	if seat.Leak != nil { // whose failures are remembered with it
+		if until, waits := s.waits(seat.Leak.Failure, v); waits {
+			return wait(ReasonBackoff, until, "a leaked key lives: "+seat.Leak.Failure.Message)
+		}
 	}
 	return Step{Kind: StepRetire, Reason: ReasonRemoved, Seat: seat.SeatID, Why: "the credential is removed"}
 }

@@ -116,6 +116,9 @@ type Rotation struct {
 	Target SeatID `json:"target"`
 	// NewItem is true when the key goes to a new item.
 	NewItem bool `json:"new_item,omitempty"`
+	// Strangers counts the keys of somebody else that were found where the new one
+	// was to go: no item with such a key is taken again.
+	Strangers int `json:"strangers,omitempty"`
 	// Settings is the hash of the settings of the target's item.
 	Settings string `json:"settings"`
 	// Ready is when the key was proven.

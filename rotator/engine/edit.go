@@ -66,7 +66,7 @@ func (e *Engine) ours(ctx context.Context, name credential.Name, seen credential
 		if err != nil {
 			return err
 		}
-		if state.Uses(seen.Item) {
+		if _, old := state.OldItem(seen.Item); old || state.Uses(seen.Item) {
 			return fault(fmt.Errorf("it belongs to %s", other))
 		}
 		return nil

@@ -18,7 +18,7 @@ func (e *Engine) Inspect(ctx context.Context, name credential.Name) (again time.
 	if err := e.load(ctx, w); err != nil {
 		return 0, err
 	}
-	if _, ok := w.state.Primary(); !ok || w.state.Status != credential.StatusRegistered || w.state.Removing != nil {
+	if _, ok := w.state.Primary(); w.state.Status != credential.StatusRegistered || (!ok && w.state.Removing == nil) {
 		return 0, nil
 	}
 	issuer, err := e.issuer(w)
@@ -27,12 +27,20 @@ func (e *Engine) Inspect(ctx context.Context, name credential.Name) (again time.
 	}
 	w.issuer = issuer
 	look := &inspection{work: w}
-	for _, part := range []func(context.Context) ([]credential.Found, error){look.issuer, look.vault, look.key, look.left} {
+	parts := []func(context.Context) ([]credential.Found, error){look.issuer, look.vault, look.key, look.left}
+	if w.state.Removing != nil { // only what keeps an item from being deleted matters
+		parts = parts[len(parts)-1:]
+	}
+	for _, part := range parts {
 		found, err := part(ctx)
 		if err != nil {
 			return 0, err
 		}
+		about, _ := w.state.Primary()
 		for _, f := range found {
+			if now, _ := w.state.Primary(); now.SeatID != about.SeatID || now.Mint != about.Mint {
+				break // another daemon was first, and this was seen of a key that was replaced
+			}
 			if err := e.commit(ctx, w, f); err != nil {
 				return 0, err
 			}
@@ -45,7 +53,7 @@ func (e *Engine) Inspect(ctx context.Context, name credential.Name) (again time.
 type inspection struct {
 	*work
 	status credential.ItemStatus
-	listed bool              // the issuer has told the status
+	listed uint64            // the mint of the primary whose status the issuer has told; 0 = none
 	there  credential.Stored // what Vault holds
 	read   bool
 	again  time.Duration
@@ -58,7 +66,11 @@ func (i *inspection) knows(kind credential.FindingKind, seat credential.SeatID) 
 
 // differs is a finding that is true now, or no longer: only what changes is told.
 func (i *inspection) differs(kind credential.FindingKind, seat credential.SeatID, is bool, format string, args ...any) []credential.Found {
-	if is == i.knows(kind, seat) {
+	known := i.knows(kind, seat)
+	if on, _ := i.state.Seat(seat); !is && kind == credential.FindingKeyReplaced {
+		known = known || on.Replaced // the rotation that it was begun for has taken the finding
+	}
+	if is == known {
 		return nil
 	}
 	finding := credential.Finding{Kind: kind, Seat: seat, Detail: fmt.Sprintf(format, args...)}
@@ -79,11 +91,11 @@ func (i *inspection) issuer(ctx context.Context) (found []credential.Found, err 
 	case err != nil:
 		return nil, nil //nolint:nilerr // the next look asks again
 	}
-	i.listed = true
+	i.listed = primary.Mint
 	slot := i.status.Slot(primary.Slot)
 	if !slot.Active {
 		found = i.differs(credential.FindingKeyRefused, primary.SeatID, true, "slot %d of item %s is inactive at the issuer", primary.Slot, primary.Item)
-	} else if !slot.Expires.IsZero() && !slot.Expires.Equal(primary.Expires) {
+	} else if !slot.Expires.IsZero() && !slot.Expires.Equal(primary.Expires) && i.believable(slot.Expires) {
 		found = append(found, expiryDiffers(primary, slot.Expires).Found)
 	}
 	idle := primary.Sibling()
@@ -96,6 +108,13 @@ func (i *inspection) issuer(ctx context.Context) (found []credential.Found, err 
 			"privileges, items or referrers of item %s were edited at the issuer since the key was made", primary.Item)...)
 	}
 	return found, nil
+}
+
+// believable reports whether a key can end then: a date that cannot be true moves no
+// plan, and would be refused at each look.
+func (i *inspection) believable(expires time.Time) bool {
+	now := i.engine.view(i.work).IssuerNow()
+	return !expires.After(now.Add(credential.MaxLifetime + 24*time.Hour))
 }
 
 // vault looks at the secret. A version that is decided from a later event than this
@@ -193,7 +212,7 @@ func (i *inspection) key(ctx context.Context) ([]credential.Found, error) {
 	switch {
 	case err == nil:
 		i.engine.trust(i.name, atIssuer)
-		if i.listed && slot.Active { // both agree: an earlier finding was wrong, or somebody restored it
+		if i.listed == primary.Mint && slot.Active { // both agree: an earlier finding was wrong, or somebody restored it
 			var found []credential.Found
 			for _, kind := range []credential.FindingKind{credential.FindingKeyRefused, credential.FindingKeyReplaced, credential.FindingItemMissing} {
 				found = append(found, i.differs(kind, primary.SeatID, false, "")...)
@@ -201,7 +220,7 @@ func (i *inspection) key(ctx context.Context) ([]credential.Found, error) {
 			return found, nil
 		}
 		return nil, nil
-	case !credential.IsClass(err, credential.ClassDenied) || !i.listed:
+	case !credential.IsClass(err, credential.ClassDenied) || i.listed != primary.Mint:
 		return nil, nil
 	}
 	settle := i.state.Spec.Policy.Settle.Std()
@@ -216,16 +235,20 @@ func (i *inspection) key(ctx context.Context) ([]credential.Found, error) {
 		"the issuer refuses the key, and slot %d of item %s is active: somebody generated another key there", primary.Slot, primary.Item), nil
 }
 
-// left looks again at old items that could not be deleted.
+// left looks again at old items that could not be deleted. What Vault shows of a
+// credential that is being removed keeps none of them.
 func (i *inspection) left(ctx context.Context) (found []credential.Found, err error) {
 	for _, d := range i.state.Drift {
 		if d.Kind != credential.FindingItemInUse {
 			continue
 		}
-		shown := i.read && (i.there.Primary.Seat == d.Seat || (i.there.Secondary.Seat == d.Seat && !i.there.Secondary.Secret.Empty()))
+		shown := !i.read || i.there.Primary.Seat == d.Seat || (i.there.Secondary.Seat == d.Seat && !i.there.Secondary.Secret.Empty())
+		if shown && i.state.Removing == nil {
+			continue
+		}
 		status, err := i.work.issuer.Describe(ctx, d.Seat.Item)
-		gone := credential.IsClass(err, credential.ClassNotFound)
-		if i.read && !shown && (gone || (err == nil && !alive(status, d.Seat.Slot))) {
+		gone := credential.IsClass(err, credential.ClassNotFound) || credential.IsClass(err, credential.ClassPermanent)
+		if gone || (err == nil && !alive(status, d.Seat.Slot)) {
 			found = append(found, i.differs(d.Kind, d.Seat, false, "")...)
 		}
 	}

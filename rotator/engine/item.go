@@ -32,14 +32,9 @@ func item(ctx context.Context, w *work, _ credential.Step) (credential.Command, 
 // mark names the rotation on its item. An item of it in which a stranger's key
 // was found is not to be found again, so each such finding changes the mark.
 func (w *work) mark() string {
-	strangers := 0
-	for _, d := range w.state.Drift {
-		if d.Kind == credential.FindingUnknownKey {
-			strangers++
-		}
+	r := w.state.Rotation
+	if r.Strangers == 0 {
+		return r.ID
 	}
-	if strangers == 0 {
-		return w.state.Rotation.ID
-	}
-	return fmt.Sprintf("%s-%d", w.state.Rotation.ID, strangers)
+	return fmt.Sprintf("%s-%d", r.ID, r.Strangers)
 }

@@ -16,8 +16,8 @@ func retire(ctx context.Context, w *work, step credential.Step) (credential.Comm
 		return credential.ClaimRevoke{Seat: step.Seat}, together(
 			func() error { return w.engine.config.Record.Verify(ctx, w.name, w.head) },
 			func() error {
-				if err := w.clocked(ctx, step.Seat); err != nil {
-					return err
+				if err := w.clocked(ctx, step.Seat); err != nil || w.immediately(step.Seat) {
+					return err // that one dies without Vault
 				}
 				return w.erase(ctx)
 			},

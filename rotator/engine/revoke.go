@@ -73,7 +73,7 @@ func expire(ctx context.Context, w *work, step credential.Step) (credential.Comm
 // set our idea of its clock right.
 func (w *work) over(ctx context.Context, id credential.SeatID) (bool, error) {
 	if seat, _ := w.state.Seat(id); seat.Replaced {
-		return true, nil // it was refused throughout the settle time
+		return w.replaced(ctx, seat)
 	}
 	status, err := w.issuer.Describe(ctx, id.Item)
 	if credential.IsClass(err, credential.ClassNotFound) {
@@ -96,6 +96,29 @@ func (w *work) over(ctx context.Context, id credential.SeatID) (bool, error) {
 		Class: credential.ClassRetryable, System: "issuer " + w.state.Spec.Issuer, Op: "see that the key on " + id.String() + " has expired",
 		Hint: "the issuer calls it active until " + slot.Expires.UTC().Format(time.RFC3339),
 	}
+}
+
+// replaced uses a key that was refused throughout the settle time once more, if Vault
+// still carries it: one that works again is ours, and drains as any other.
+func (w *work) replaced(ctx context.Context, seat credential.Seat) (bool, error) {
+	w.vault = nil
+	if err := w.read(ctx); err != nil {
+		return false, err
+	}
+	key := w.vault.Secondary
+	if key.Fingerprint != seat.Fingerprint || key.Secret.Empty() {
+		return true, nil
+	}
+	_, err := w.issuer.Probe(ctx, credential.ProbeRequest{Key: key.Secret, Item: seat.Item, Referrers: w.state.Spec.Item.Referrers})
+	switch {
+	case credential.IsClass(err, credential.ClassDenied):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	return false, &foundError{credential.Found{Healed: true, Finding: credential.Finding{
+		Kind: credential.FindingKeyReplaced, Seat: seat.SeatID, Detail: "it is no longer so",
+	}}}
 }
 
 // bury destroys the Vault versions below the fence: they may hold the key.

@@ -23,7 +23,7 @@ func (p *Portal) Edit(ctx context.Context, id string, marker credential.Marker, 
 	switch {
 	case !ok || it.deleted:
 		return fault(credential.ClassNotFound, "issuer portal", op, "it is not there")
-	case it.marker.Installation != marker.Installation, it.marker.Name != marker.Name:
+	case it.marker.Installation != marker.Installation:
 		return fault(credential.ClassPermanent, "issuer portal", op, "it is managed already")
 	}
 	if marker.Rotation == "" {

@@ -64,7 +64,7 @@ func editOther(s *suite) {
 	item := s.item("ns/one")
 	before := s.mutations()
 	for _, marker := range []credential.Marker{
-		{Installation: "somebody-else", Name: "ns/one"}, {Installation: "conformance", Name: "ns/two"}, {Installation: "conformance"}, {Name: "ns/one"},
+		{Installation: "somebody-else", Name: "ns/one"}, {Installation: "conformance"}, {Name: "ns/one"},
 	} {
 		s.class(s.Issuer.Edit(s.Context(), item, marker, order.Spec), credential.ClassPermanent)
 	}
@@ -73,6 +73,12 @@ func editOther(s *suite) {
 	s.class(s.Issuer.Edit(s.Context(), item, order.Marker, untitled), credential.ClassPermanent)
 	if after := s.mutations(); after != before {
 		s.Errorf("%d changes were made", after-before)
+	}
+	// another credential of the installation may have taken it over: the record knows
+	two := credential.Marker{Installation: "conformance", Name: "ns/two"}
+	s.must(s.Issuer.Edit(s.Context(), item, two, order.Spec))
+	if items := s.marked(); len(items) != 1 || items[0].Name != two.Name {
+		s.Errorf("it is now %+v", items)
 	}
 }
 
