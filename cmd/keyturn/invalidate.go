@@ -104,6 +104,7 @@ type invalidating struct {
 	in        io.Reader
 	out, warn io.Writer
 
+	alone  bool // one credential was named
 	reader *reader
 	client *control.Client
 	follow *follower
@@ -136,10 +137,11 @@ func (r *invalidating) run(ctx context.Context, name credential.Name) error {
 	if err != nil {
 		return err
 	}
+	r.alone = name != ""
 	r.slots = make(chan struct{}, max(1, r.concurrency))
 	r.reader, err = r.connect(ctx)
 	if err != nil {
-		return glassHint(err)
+		return r.glassHint(err)
 	}
 	defer r.reader.close()
 	if name != "" {
@@ -148,8 +150,12 @@ func (r *invalidating) run(ctx context.Context, name credential.Name) error {
 	return r.bulk(ctx, list)
 }
 
-// glassHint points to the way that needs neither NATS nor a daemon.
-func glassHint(err error) error {
+// glassHint points to the way that needs neither NATS nor a daemon, which is for
+// one credential at a time.
+func (r *invalidating) glassHint(err error) error {
+	if !r.alone {
+		return fmt.Errorf("%w\nnothing was asked for; if it cannot wait for NATS and a daemon: --break-glass with one NAME after the other", err)
+	}
 	return fmt.Errorf("%w\nnothing was asked for; if it cannot wait for NATS and a daemon: the same command with --break-glass", err)
 }
 
@@ -157,11 +163,11 @@ func glassHint(err error) error {
 func (r *invalidating) single(ctx context.Context, name credential.Name) error {
 	record, err := r.reader.record(ctx)
 	if err != nil {
-		return glassHint(err)
+		return r.glassHint(err)
 	}
 	state, head, err := record.Load(ctx, name)
 	if err != nil {
-		return glassHint(err)
+		return r.glassHint(err)
 	}
 	if state.Name = name; state.Status != credential.StatusRegistered {
 		return r.reader.unknown(ctx, name)
@@ -290,7 +296,7 @@ func (r *invalidating) ask(ctx context.Context, t target, key string) (control.A
 	})
 	o := answeredBy(t, answer, err)
 	if errors.Is(err, control.ErrNoDaemon) {
-		o.Detail = glassHint(err).Error()
+		o.Detail = r.glassHint(err).Error()
 	}
 	return answer, o
 }

@@ -14,7 +14,7 @@ import (
 func (r *invalidating) bulk(ctx context.Context, list []item) error {
 	entries, err := r.reader.all(ctx)
 	if err != nil {
-		return glassHint(err)
+		return r.glassHint(err)
 	}
 	record, err := r.reader.record(ctx)
 	if err != nil {
