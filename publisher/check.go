@@ -124,10 +124,10 @@ func compare(info *jetstream.StreamInfo, want jetstream.StreamConfig) []Problem 
 
 	bad(have.Discard != want.Discard, edit("--discard new"), "it would drop old messages, were it ever limited")
 	bad(have.MaxAge > 0, edit("--max-age 0"), "messages are dropped after %s", have.MaxAge)
-	bad(have.MaxMsgs > 0, edit("--max-msgs -1"), "it holds at most %d messages", have.MaxMsgs)
-	bad(have.MaxBytes > 0, edit("--max-bytes -1"), "it holds at most %d bytes", have.MaxBytes)
-	bad(have.MaxMsgsPerSubject > 0, edit("--max-msgs-per-subject -1"), "it holds at most %d messages per credential", have.MaxMsgsPerSubject)
-	bad(have.MaxMsgSize > 0, edit("--max-msg-size -1"), "messages are limited to %d bytes", have.MaxMsgSize)
+	bad(have.MaxMsgs > 0, edit("--max-msgs=-1"), "it holds at most %d messages", have.MaxMsgs)
+	bad(have.MaxBytes > 0, edit("--max-bytes=-1"), "it holds at most %d bytes", have.MaxBytes)
+	bad(have.MaxMsgsPerSubject > 0, edit("--max-msgs-per-subject=-1"), "it holds at most %d messages per credential", have.MaxMsgsPerSubject)
+	bad(have.MaxMsgSize > 0, edit("--max-msg-size=-1"), "messages are limited to %d bytes", have.MaxMsgSize)
 	bad(have.MaxConsumers > 0, anew, "it allows at most %d readers", have.MaxConsumers)
 
 	bad(!have.DenyDelete, anew, "messages may be deleted")

@@ -45,11 +45,16 @@ func DeniedStreamConfig(replicas int) jetstream.StreamConfig {
 // SetupDenied creates the stream if it is missing; an existing one is left as it
 // is.
 func SetupDenied(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	return setupBeside(ctx, js, DeniedStreamConfig(replicas))
+}
+
+// setupBeside creates a stream beside that of the record if it is missing.
+func setupBeside(ctx context.Context, js jetstream.JetStream, config jetstream.StreamConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*defaultTimeout)
 	defer cancel()
-	_, err := js.CreateStream(ctx, DeniedStreamConfig(replicas))
+	_, err := js.CreateStream(ctx, config)
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		return readFault("set up the stream "+DeniedStream, err)
+		return readFault("set up the stream "+config.Name, err)
 	}
 	return nil
 }

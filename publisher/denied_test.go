@@ -34,6 +34,7 @@ func TestDeniedRequestsAreKept(t *testing.T) {
 		if problems, err := CheckDenied(limited(t), s.js); err != nil || len(problems) > 0 {
 			t.Fatal(problems, err)
 		}
+		s.interested(t, deniedPrefix+"hold")
 		if list := readDenied(t, s, time.Time{}); list != nil {
 			t.Errorf("an empty stream gives %v", list)
 		}

@@ -151,4 +151,16 @@
 // The stream KEYTURN_DENIED, of the subjects keyturn.denied.<endpoint>, is no part
 // of the record: nothing in it is signed or chained, it is limited in size, and
 // what is old is dropped. control.Denial is the form of its messages.
+//
+// # Requests
+//
+// The stream KEYTURN_REQUESTS, of the subjects keyturn.requests.<id> with '=' for
+// each '.' of the id, is no part of the record either. Its messages are what became
+// of operators' requests that left nothing on the record,
+//
+//	{"schema":1,"request":…,"digest":…,"operator":…,"daemon":…,"at":…,"code":…,"text":…}
+//
+// or, in place of code and text, "answer". Each is the first of its subject, is
+// dropped after credential.KeepAnswers, and is for daemons only. A full stream takes
+// no more.
 package publisher

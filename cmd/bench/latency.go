@@ -112,9 +112,9 @@ func (w *world) serve(ctx context.Context) (identity control.Identity, stop func
 	operators := control.Operators{identity.Public(): {Name: "bench", Grants: []control.Grant{{Role: control.RoleAdmin, Namespaces: []string{"*"}}}}}
 	service := control.New(control.Config{
 		Conn: w.conn, Commander: w.engine, Version: "0.0.0", Logger: zap.NewNop(), Installation: identity.Installation, Now: time.Now,
-		Operators: func() control.Operators { return operators },
-		Check:     func(s credential.Spec) (credential.Spec, error) { return s, nil },
-		Changed:   func(credential.Name, credential.State) {},
+		Operators: func() control.Operators { return operators }, Outcomes: publisher.NewRequests(w.js),
+		Check:   func(s credential.Spec) (credential.Spec, error) { return s, nil },
+		Changed: func(credential.Name, credential.State) {},
 	})
 	serving, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)

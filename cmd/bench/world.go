@@ -101,6 +101,9 @@ func (w *world) openNATS(ctx context.Context) error {
 	if err := publisher.Setup(ctx, w.js, 1); err != nil {
 		return err
 	}
+	if err := publisher.SetupRequests(ctx, w.js, 1); err != nil {
+		return err
+	}
 	seed, _, err := publisher.GenerateSeed()
 	if err != nil {
 		return err

@@ -118,7 +118,12 @@ func TestBreakGlassInADrain(t *testing.T) {
 	w.rotated(t, d, "maps/web")
 	before := w.keys(t, "maps/web")
 	o := w.strike(t, d)
-	o.keyturn(t, "", "invalidate", "maps/web", "--key", "primary", "--reason", "x").has(t, 1, "no servers available", "--break-glass")
+	o.keyturn(t, "", "invalidate", "maps/web", "--key", "primary", "--reason", "x").has(t, 1, "no servers available", "the same command with --break-glass")
+	if said := o.keyturn(t, "", "invalidate", "--namespace", "maps", "--key", "primary", "--reason", "x"); strings.Contains(said.err, "same command") {
+		t.Errorf("it offers for several what is for one: %s", said.err)
+	} else {
+		said.has(t, 1, "no servers available", "--break-glass with one NAME after the other")
+	}
 	o.breakGlass(t, "maps/web", "--key", "primary").has(t, 0,
 		"key "+string(before.Primary.Fingerprint), "is DEAD", "key "+string(before.Secondary.Fingerprint)+" is accepted and is now the primary in Vault", "keyturn import "+o.file)
 	now := o.keys(t, "maps/web")

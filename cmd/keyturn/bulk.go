@@ -110,6 +110,14 @@ func (c completeness) err() error {
 	return nil
 }
 
+// end is err, or that there was nothing to do.
+func (c completeness) end() error {
+	if err := c.err(); err != nil || c.Already < len(c.Outcomes) {
+		return err
+	}
+	return nothing()
+}
+
 // each runs do for all targets, so many at a time, and keeps their order.
 func each(targets []target, concurrency int, do func(target) outcome) []outcome {
 	outcomes := make([]outcome, len(targets))

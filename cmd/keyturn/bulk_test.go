@@ -87,7 +87,7 @@ func TestLesson03ABulkInvalidationAccountsForEveryKey(t *testing.T) {
 	if w.works(first["maps/d"]) || w.works(second) {
 		t.Error("a key of the list works")
 	}
-	w.keyturn(t, string(second.Fingerprint), "invalidate", "--from", "-", "--reason", "paste").has(t, 0, "0 done, 1 already")
+	w.keyturn(t, string(second.Fingerprint), "invalidate", "--from", "-", "--reason", "paste").has(t, 3, "0 done, 1 already")
 	for in, want := range map[string]string{
 		"apps/a\nAPPS/b\n" + w.keys(t, "apps/a").Primary.Secret.Reveal(): "standard input:2: neither a name", "# nothing": "no name or fingerprint",
 	} {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -117,11 +118,18 @@ func keepDenials(js jetstream.JetStream) func(context.Context, control.Denial) e
 	}
 }
 
-// checkDenied warns when denied requests will not be kept; all else goes on.
-func (d *daemon) checkDenied(ctx context.Context, js jetstream.JetStream) {
-	problems, err := publisher.CheckDenied(ctx, js)
+// besides say what is wrong with the streams beside that of the record.
+func besides(ctx context.Context, js jetstream.JetStream) ([]publisher.Problem, error) {
+	denied, err := publisher.CheckDenied(ctx, js)
+	requests, err2 := publisher.CheckRequests(ctx, js)
+	return append(denied, requests...), errors.Join(err, err2)
+}
+
+// checkBeside warns when those streams are not as they must be: rotations go on.
+func (d *daemon) checkBeside(ctx context.Context, js jetstream.JetStream) {
+	problems, err := besides(ctx, js)
 	if err != nil {
-		d.logger.Warn("it is not known whether denied requests are kept", zap.Error(err))
+		d.logger.Warn("it is not known whether the streams of requests are in order", zap.Error(err))
 	}
 	for _, p := range problems {
 		d.logger.Warn(p.String())

@@ -135,11 +135,11 @@ func examineNATS(ctx context.Context, c *config.Config, get config.VaultGet) []f
 	if len(findings) == 0 {
 		findings = append(findings, finding{Part: "stream", OK: true, What: publisher.StreamName + " is in order, server " + conn.ConnectedServerVersion()})
 	}
-	denied, err := publisher.CheckDenied(ctx, js)
+	beside, err := besides(ctx, js)
 	if err != nil {
 		findings = append(findings, finding{Part: "stream", What: err.Error()})
 	}
-	for _, p := range denied {
+	for _, p := range beside {
 		findings = append(findings, finding{Part: "stream", What: p.What, Hint: p.Hint})
 	}
 	return append(findings, examineDaemon(ctx, c, conn, get)...)

@@ -172,7 +172,7 @@ func (a *asking) run(cmd *cobra.Command, args []string, do ask) error {
 	if err := report.print(cmd.OutOrStdout(), a.output, false); err != nil {
 		return err
 	}
-	return report.err()
+	return report.end()
 }
 
 func (a *asking) single(ctx context.Context, reader *reader, name credential.Name, do ask, out io.Writer) error {

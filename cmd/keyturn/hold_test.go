@@ -25,6 +25,11 @@ func TestHoldAndRelease(t *testing.T) {
 		t.Fatalf("the hold: %+v", hold)
 	}
 	w.keyturn(t, "", "show", "apps/a").has(t, 0, "(held)", "held         by keeper", "in 3d", "an audit")
+	if list := w.keyturn(t, "", "list", "--held"); strings.Contains(list.out, "apps/b") {
+		t.Errorf("list --held has what is not held:\n%s", list.out)
+	} else {
+		list.has(t, 0, "apps/a", "held by keeper since", "an audit")
+	}
 	w.keyturn(t, "", "hold", "--namespace", "apps", "--reason", "all of them").has(t, 0, "2 done")
 	w.keyturn(t, "", "release", "--namespace", "apps", "--dry-run").has(t, 0, "2 would be asked for")
 	w.keyturn(t, "", "release", "apps/a").has(t, 0, "apps/a released")
@@ -55,6 +60,7 @@ func TestFreezeAndThaw(t *testing.T) {
 		}
 	}
 	w.keyturn(t, "", "freeze", "--reason", "incident", "--for", "12h").has(t, 0, "0 done, 3 already")
+	w.keyturn(t, "", "list", "--held").has(t, 0, "apps/later", "frozen by keeper since", "incident")
 	w.keyturn(t, "", "show", "apps/later").has(t, 0, "frozen       by keeper", "incident")
 	held := w.keyturn(t, "", "invalidate", "apps/a", "--key", "primary", "--reason", "leak")
 	held.has(t, 1, "a hold stands", "--override-hold")

@@ -30,12 +30,18 @@ it was the primary, replaced. What could not be done the daemons go on trying, a
 after this command has ended; keyturn list --emergency shows it until it is done.
 
 Instead of NAME, the flags --issuer, --namespace, --label, --expiring-within and --from
-select several; --dry-run lists them. Run again, it goes on where it stopped.
+select several; --dry-run lists them.
+
+Run again before it is done, it goes on where it stopped. Once it is done, the same
+command with NAME is about the key that is there now. With several, the same --reason
+within a day is the same emergency, and the successor of a key that died in it is not
+hit: for another leak give another --reason, or the fingerprints with --from.
 
 With NATS or the daemons down: --break-glass kills the key at the issuer from here, and
 writes a signed file that keyturn import brings into the record afterwards.
 
-Exit code 0: done. 1: not done in time, or not all. 3: it was dead or known already.`,
+Exit code 0: done. 1: not done in time, or not all. 3: nothing was left to do, since all
+were dead or known already.`,
 		Example: `  keyturn invalidate maps/web --key primary --reason 'in a public repository'
   keyturn invalidate --issuer portal --label team=maps --key all --reason 'laptop stolen' --dry-run
   keyturn invalidate --from fingerprints.txt --reason 'paste site'
@@ -98,6 +104,7 @@ type invalidating struct {
 	in        io.Reader
 	out, warn io.Writer
 
+	alone  bool // one credential was named
 	reader *reader
 	client *control.Client
 	follow *follower
@@ -130,10 +137,11 @@ func (r *invalidating) run(ctx context.Context, name credential.Name) error {
 	if err != nil {
 		return err
 	}
+	r.alone = name != ""
 	r.slots = make(chan struct{}, max(1, r.concurrency))
 	r.reader, err = r.connect(ctx)
 	if err != nil {
-		return glassHint(err)
+		return r.glassHint(err)
 	}
 	defer r.reader.close()
 	if name != "" {
@@ -142,8 +150,12 @@ func (r *invalidating) run(ctx context.Context, name credential.Name) error {
 	return r.bulk(ctx, list)
 }
 
-// glassHint points to the way that needs neither NATS nor a daemon.
-func glassHint(err error) error {
+// glassHint points to the way that needs neither NATS nor a daemon, which is for
+// one credential at a time.
+func (r *invalidating) glassHint(err error) error {
+	if !r.alone {
+		return fmt.Errorf("%w\nnothing was asked for; if it cannot wait for NATS and a daemon: --break-glass with one NAME after the other", err)
+	}
 	return fmt.Errorf("%w\nnothing was asked for; if it cannot wait for NATS and a daemon: the same command with --break-glass", err)
 }
 
@@ -151,11 +163,11 @@ func glassHint(err error) error {
 func (r *invalidating) single(ctx context.Context, name credential.Name) error {
 	record, err := r.reader.record(ctx)
 	if err != nil {
-		return glassHint(err)
+		return r.glassHint(err)
 	}
 	state, head, err := record.Load(ctx, name)
 	if err != nil {
-		return glassHint(err)
+		return r.glassHint(err)
 	}
 	if state.Name = name; state.Status != credential.StatusRegistered {
 		return r.reader.unknown(ctx, name)
@@ -171,7 +183,9 @@ func (r *invalidating) single(ctx context.Context, name credential.Name) error {
 	if err := record.History(ctx, name, before.note); err != nil {
 		return err
 	}
-	r.before = before.found
+	if r.repeats(before.found[name], state) {
+		r.before = before.found
+	}
 	if r.bares(t) {
 		_, _ = fmt.Fprintf(r.warn, "keyturn: WARNING: applications have no working key of %s until its replacement is promoted\n", name)
 	}
@@ -282,7 +296,7 @@ func (r *invalidating) ask(ctx context.Context, t target, key string) (control.A
 	})
 	o := answeredBy(t, answer, err)
 	if errors.Is(err, control.ErrNoDaemon) {
-		o.Detail = glassHint(err).Error()
+		o.Detail = r.glassHint(err).Error()
 	}
 	return answer, o
 }
@@ -348,6 +362,18 @@ func (r *invalidating) bares(t target) bool {
 	}
 	primary, ok := t.state.Primary()
 	return ok && r.immediately && means(primary, key) && len(r.asks(t)) > 0
+}
+
+// repeats reports whether the command would hit what it hit before, and no other
+// key: one of those lives, or has no successor yet, or none else is meant.
+func (r *invalidating) repeats(before emergency, s credential.State) bool {
+	keys := before.keysFor(r.key, "")
+	if unfinished(s, keys) {
+		return true
+	}
+	return !slices.ContainsFunc(s.Seats, func(seat credential.Seat) bool {
+		return means(seat, r.key) && !slices.ContainsFunc(keys, func(k credential.LeakedKey) bool { return k.Fingerprint == seat.Fingerprint })
+	})
 }
 
 // asks are the keys to ask for: what the command says, or where that was asked for

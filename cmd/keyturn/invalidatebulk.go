@@ -14,7 +14,7 @@ import (
 func (r *invalidating) bulk(ctx context.Context, list []item) error {
 	entries, err := r.reader.all(ctx)
 	if err != nil {
-		return glassHint(err)
+		return r.glassHint(err)
 	}
 	record, err := r.reader.record(ctx)
 	if err != nil {
@@ -48,6 +48,11 @@ func (r *invalidating) bulk(ctx context.Context, list []item) error {
 	if r.before, err = r.reader.emergencies(ctx, record, entries, r.reason); err != nil {
 		return err
 	}
+	for _, t := range chosen.targets { // the primary is not even the successor of what died then
+		if before, ok := r.before[t.name]; ok && t.state.Generation > before.generation+1 {
+			delete(r.before, t.name)
+		}
+	}
 	states, bare := make([]credential.State, 0, len(chosen.targets)), 0
 	for _, t := range chosen.targets {
 		states = append(states, t.state)
@@ -73,13 +78,14 @@ func (r *invalidating) bulk(ctx context.Context, list []item) error {
 	if err := report.print(r.out, r.output, false); err != nil {
 		return err
 	}
-	return report.err()
+	return report.end()
 }
 
 // emergency is one that was asked for of late.
 type emergency struct {
-	at   time.Time
-	keys []credential.LeakedKey
+	at         time.Time
+	generation uint64 // of the credential when it was last asked for
+	keys       []credential.LeakedKey
 }
 
 // sameEmergency is how long a command that is run again is the same emergency:
@@ -121,7 +127,7 @@ func (s *emergencies) note(e credential.Entry) error {
 	if !ok {
 		before.at = e.Event.At
 	}
-	before.keys = append(before.keys, fact.Keys...)
+	before.keys, before.generation = append(before.keys, fact.Keys...), e.State.Generation
 	s.found[e.Name] = before
 	return nil
 }

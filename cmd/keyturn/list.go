@@ -136,6 +136,7 @@ func times(n int) string {
 type lister struct {
 	selection                       selection
 	due, stuck, expiring, emergency bool
+	held                            bool
 	within                          span
 }
 
@@ -143,21 +144,39 @@ func (l *lister) shows(s credential.State, e listed, now time.Time) bool {
 	if !l.selection.holds(s, now) {
 		return false
 	}
-	if !l.due && !l.stuck && !l.expiring && !l.emergency {
+	if !l.due && !l.stuck && !l.expiring && !l.emergency && !l.held {
 		return true
 	}
 	soon := now.Add(time.Duration(l.within))
 	return (l.due && s.Rotation == nil && !s.Due.After(soon)) ||
 		(l.stuck && e.Stuck != "") ||
 		(l.expiring && !e.Expires.IsZero() && (e.Expires.Before(soon) || s.Notice != credential.LevelNone)) ||
-		(l.emergency && s.Emergency())
+		(l.emergency && s.Emergency()) ||
+		(l.held && e.Held)
+}
+
+// why is the last cell of a row.
+func (l *lister) why(s credential.State, e listed, now time.Time) string {
+	var texts []string
+	if e.Stuck != "" {
+		texts = append(texts, e.Stuck)
+	}
+	if l.held && e.Held {
+		if s.Hold != nil {
+			texts = append(texts, "held "+holdText(*s.Hold, now))
+		}
+		if s.Frozen != nil {
+			texts = append(texts, "frozen "+holdText(*s.Frozen, now))
+		}
+	}
+	return strings.Join(texts, "; ")
 }
 
 func listCommand(o *options) *cobra.Command {
 	l := &lister{}
 	cmd := &cobra.Command{
 		Use: "list", Short: "List credentials", Args: cobra.NoArgs,
-		Long: `List credentials. With --due, --stuck, --expiring or --emergency those of which one of
+		Long: `List credentials. With --due, --stuck, --expiring, --emergency or --held those of which one of
 these is true; --issuer, --namespace and --label must all be true.
 
 LEAKED: a key in wrong hands still lives. NO-KEY: the leaked primary is dead and has no
@@ -179,6 +198,7 @@ consumer that halts it, or has an emergency that is not done.`,
 	f.BoolVar(&l.expiring, "expiring", false, "those past their warning before expiry; with --within, until then")
 	f.BoolVar(&l.stuck, "stuck", false, "those that do not go on by themselves, with the reason")
 	f.BoolVar(&l.emergency, "emergency", false, "those with a leaked key that lives, or none in its place")
+	f.BoolVar(&l.held, "held", false, "those under a hold or the freeze, with whose it is and why")
 	f.Var(&l.within, "within", "how far ahead --due and --expiring look, such as 7d")
 	l.selection.filters(cmd)
 	return cmd
@@ -196,7 +216,7 @@ func (l *lister) list(cmd *cobra.Command, o *options) error {
 	}
 	now := wallClock()
 	header := []string{"NAME", "ISSUER", "STATE", "GEN", "FINGERPRINT", "EXPIRES", "NEXT ROTATION", "CLAIMED BY"}
-	why := l.stuck || l.emergency
+	why := l.stuck || l.emergency || l.held
 	if why {
 		header = append(header, "WHY")
 	}
@@ -213,7 +233,7 @@ func (l *lister) list(cmd *cobra.Command, o *options) error {
 			until(one.Expires, now), until(one.Due, now), one.holder(now),
 		}
 		if why {
-			row = append(row, one.Stuck)
+			row = append(row, l.why(e.State, one, now))
 		}
 		rows = append(rows, row)
 	}

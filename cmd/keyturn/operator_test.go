@@ -101,31 +101,44 @@ func TestOperatorsAreTakenOverWhileADaemonRuns(t *testing.T) {
 	says(0, "no key is configured here", "doctor")
 }
 
-// TestServeGoesOnWithoutTheStreamOfDenials: it warns, with a hint, and doctor
-// finds it; setup makes it.
-func TestServeGoesOnWithoutTheStreamOfDenials(t *testing.T) {
+// TestServeGoesOnWithoutTheStreamsBeside that of the record, as an older keyturn
+// set it up: it warns, with a hint, and doctor finds it; setup makes it, and then
+// the daemon takes requests again.
+func TestServeGoesOnWithoutTheStreamsBeside(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, "", "")
 	js, err := jetstream.New(w.conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := js.DeleteStream(t.Context(), publisher.DeniedStream); err != nil {
-		t.Fatal(err)
+	streams := []string{publisher.DeniedStream, publisher.RequestsStream}
+	for _, stream := range streams {
+		if err := js.DeleteStream(t.Context(), stream); err != nil {
+			t.Fatal(err)
+		}
 	}
 	d := w.daemon(t)
-	lines := d.logs.FilterMessageSnippet("the stream " + publisher.DeniedStream + " is missing").All()
-	if len(lines) != 1 || !strings.Contains(lines[0].Message, "try: keyturn setup") {
-		t.Errorf("logged: %v", lines)
-	}
 	output, code := call(t, nil, "doctor", "--config", w.path)
-	if code != 1 || !strings.Contains(output, "FAIL stream") || !strings.Contains(output, publisher.DeniedStream+" is missing") {
-		t.Errorf("doctor: exit %d\n%s", code, output)
+	for _, stream := range streams {
+		lines := d.logs.FilterMessageSnippet("the stream " + stream + " is missing").All()
+		if len(lines) != 1 || !strings.Contains(lines[0].Message, "try: keyturn setup") {
+			t.Errorf("logged: %v", lines)
+		}
+		if code != 1 || !strings.Contains(output, "FAIL stream") || !strings.Contains(output, stream+" is missing") {
+			t.Errorf("doctor: exit %d\n%s", code, output)
+		}
+	}
+	frozen, code := call(t, nil, "freeze", "--reason", "test", "--config", w.path)
+	if code != 1 || !strings.Contains(frozen, "nothing was done") || !strings.Contains(frozen, "keyturn setup") {
+		t.Errorf("freeze: exit %d\n%s", code, frozen)
 	}
 	if output, code := call(t, nil, "setup", "--config", w.path); code != 0 {
 		t.Errorf("setup: exit %d\n%s", code, output)
 	}
 	if output, code := call(t, nil, "doctor", "--config", w.path); code != 0 {
 		t.Errorf("doctor after setup: exit %d\n%s", code, output)
+	}
+	if output, code := call(t, nil, "freeze", "--reason", "test", "--config", w.path); code != 0 {
+		t.Errorf("freeze after setup: exit %d\n%s", code, output)
 	}
 }

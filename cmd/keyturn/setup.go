@@ -19,9 +19,9 @@ func setupCommand(o *options) *cobra.Command {
 	var s setting
 	cmd := &cobra.Command{
 		Use: "setup", Short: "Make the streams and the signing key, once", Args: cobra.NoArgs,
-		Long: `Make what an installation needs: the JetStream streams of the record and of denied
-requests, and the key that signs events (in Vault). It changes nothing that is there
-already.
+		Long: `Make what an installation needs: the JetStream streams of the record, of denied
+requests and of what became of requests that changed nothing, and the key that signs
+events (in Vault). It changes nothing that is there already.
 
 It prints the public key: give it to your auditors, and set nats.signer_root to it.
 
@@ -65,6 +65,9 @@ func (s setting) run(ctx context.Context, c *config.Config, out io.Writer, outpu
 		return err
 	}
 	if err := publisher.SetupDenied(ctx, js, c.NATS.Replicas); err != nil {
+		return err
+	}
+	if err := publisher.SetupRequests(ctx, js, c.NATS.Replicas); err != nil {
 		return err
 	}
 	seed, err := store.SigningSeed(ctx)

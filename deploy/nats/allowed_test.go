@@ -31,6 +31,25 @@ func TestADaemonMayAllThatARecordNeeds(t *testing.T) {
 	}
 }
 
+// TestDaemonsKeepWhatBecameOfRequests for each other; an operator sees that the
+// stream is there.
+func TestDaemonsKeepWhatBecameOfRequests(t *testing.T) {
+	s := newSite(t)
+	_, err := publisher.NewRequests(s.daemon.JetStream).Keep(t.Context(), "r-1", []byte("unchanged"))
+	must(t, err)
+	other, operator := s.As(t, "KEY_DAEMON", "_INBOX"), s.operator(t)
+	outcome, err := publisher.NewRequests(other.JetStream).Outcome(t.Context(), "r-1")
+	must(t, err)
+	if string(outcome) != "unchanged" {
+		t.Errorf("the other daemon reads %q", outcome)
+	}
+	problems, err := publisher.CheckRequests(t.Context(), operator.JetStream)
+	must(t, err)
+	if refused := append(s.daemon.Refusals(), operator.Refusals()...); len(problems)+len(refused) > 0 {
+		t.Errorf("problems %v, refused %v", problems, refused)
+	}
+}
+
 // TestDaemonsMeet: heartbeats go from daemon to daemon, and nobody else hears any.
 func TestDaemonsMeet(t *testing.T) {
 	s := newSite(t)

@@ -21,7 +21,7 @@ func head() credential.Head { return credential.Head{} }
 var tempting = []string{
 	"keyturn.record.team.b", "keyturn.record.x.y", "keyturn.events.team.b", "$JS.API.STREAM.DELETE.KEYTURN", "$JS.API.STREAM.PURGE.KEYTURN_DENIED",
 	"$JS.API.STREAM.DELETE.KEYTURN_DENIED", "$JS.API.CONSUMER.DELETE.KEYTURN.shop", "$JS.API.CONSUMER.DELETE.KEYTURN.any", "$JS.API.CONSUMER.PAUSE.KEYTURN.any",
-	"$JS.API.STREAM.CREATE.OTHER", "$JS.API.CONSUMER.DURABLE.CREATE.KEYTURN.any",
+	"keyturn.requests.r-1", "$JS.API.STREAM.DELETE.KEYTURN_REQUESTS", "$JS.API.STREAM.CREATE.OTHER", "$JS.API.CONSUMER.DURABLE.CREATE.KEYTURN.any",
 }
 
 // TestInOneAccountAnAnswerIsAWeapon shows what the second account is for. Who may

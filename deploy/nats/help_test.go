@@ -29,6 +29,7 @@ func newSite(t *testing.T) *site {
 	s.setup(t)
 	_, err := s.daemon.JetStream.CreateStream(t.Context(), jetstream.StreamConfig{Name: "KEYTURN_DENIED", Subjects: []string{"keyturn.denied.>"}})
 	must(t, err)
+	must(t, publisher.SetupRequests(t.Context(), s.daemon.JetStream, 1))
 	_, err = s.daemon.JetStream.CreateConsumer(t.Context(), publisher.StreamName, read[jetstream.ConsumerConfig](t, "consumer.json"))
 	must(t, err)
 	return s

@@ -17,7 +17,9 @@ import (
 
 // changing are requests that nobody but an administrator of NATS may make.
 var changing = []string{
-	"keyturn.record.shop.a", "keyturn.record._system.signers", "keyturn.events.shop.a", "keyturn.daemons.d-1", "keyturn.denied.x",
+	"keyturn.record.shop.a", "keyturn.record._system.signers", "keyturn.events.shop.a", "keyturn.daemons.d-1", "keyturn.denied.x", "keyturn.requests.r-1",
+	"$JS.API.STREAM.DELETE.KEYTURN_REQUESTS", "$JS.API.STREAM.PURGE.KEYTURN_REQUESTS", "$JS.API.STREAM.MSG.DELETE.KEYTURN_REQUESTS", "$JS.API.STREAM.UPDATE.KEYTURN_REQUESTS",
+	"$JS.API.STREAM.MSG.GET.KEYTURN_REQUESTS", "$JS.API.CONSUMER.CREATE.KEYTURN_REQUESTS.x.keyturn.requests.*", "$JS.API.CONSUMER.MSG.NEXT.KEYTURN_REQUESTS.x",
 	"$JS.API.STREAM.CREATE.KEYTURN", "$JS.API.STREAM.CREATE.OTHER", "$JS.API.STREAM.UPDATE.KEYTURN", "$JS.API.STREAM.DELETE.KEYTURN",
 	"$JS.API.STREAM.PURGE.KEYTURN", "$JS.API.STREAM.MSG.DELETE.KEYTURN", "$JS.API.STREAM.RESTORE.KEYTURN", "$JS.API.STREAM.SNAPSHOT.KEYTURN",
 	"$JS.API.STREAM.DELETE.KEYTURN_DENIED", "$JS.API.STREAM.PURGE.KEYTURN_ARCHIVE", "$JS.API.STREAM.LEADER.STEPDOWN.KEYTURN",
@@ -93,7 +95,7 @@ func (s *site) nothingHeard(t *testing.T, heard []*nats.Subscription) {
 // events, or to all, are refused.
 func TestNobodyHearsWhatIsNotHis(t *testing.T) {
 	s := newSite(t)
-	all := []string{">", "_INBOX.>", "keyturn.>", "keyturn.record.>", "keyturn.control.>", "keyturn.daemons.*", "keyturn.ack.*", "$JS.>", "$SYS.>"}
+	all := []string{">", "_INBOX.>", "keyturn.>", "keyturn.record.>", "keyturn.control.>", "keyturn.requests.*", "keyturn.daemons.*", "keyturn.ack.*", "$JS.>", "$SYS.>"}
 	for who, c := range map[string]struct {
 		user   *natstest.User
 		forbid []string

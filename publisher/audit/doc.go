@@ -33,7 +33,6 @@
 //	           $JS.API.STREAM.MSG.GET.KEYTURN
 //	           $JS.API.CONSUMER.CREATE.KEYTURN.>
 //	           $JS.API.CONSUMER.MSG.NEXT.KEYTURN.>
-//	           $JS.API.CONSUMER.DELETE.KEYTURN.>
 //	subscribe  _INBOX.>
 //
 // # Export

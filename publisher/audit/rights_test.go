@@ -22,7 +22,7 @@ func TestAnAuditorNeedsTheRightsThatDocNames(t *testing.T) {
 			{Username: "auditor", Password: "a", Permissions: &server.Permissions{
 				Publish: &server.SubjectPermission{Allow: []string{
 					"$JS.API.STREAM.INFO.KEYTURN", "$JS.API.STREAM.MSG.GET.KEYTURN", "$JS.API.CONSUMER.CREATE.KEYTURN.>",
-					"$JS.API.CONSUMER.MSG.NEXT.KEYTURN.>", "$JS.API.CONSUMER.DELETE.KEYTURN.>",
+					"$JS.API.CONSUMER.MSG.NEXT.KEYTURN.>",
 				}},
 				Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
 			}},

@@ -84,6 +84,7 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 		"nothing at all":      {control.SubjectApply, ``, control.CodeBad, "EOF"},
 		"a name like a match": {control.SubjectRotate, `{"request":"1","arguments":{"name":"a/*"}}`, control.CodeBad, "not a credential name"},
 	} {
+		c.body = strings.Replace(c.body, `"request":"1"`, fmt.Sprintf(`"request":%q`, strings.ReplaceAll(what, " ", "-")), 1)
 		body := strings.Replace(c.body, `"request"`, fmt.Sprintf(`"installation":"test","at":%q,"request"`, time.Now().Format(time.RFC3339)), 1)
 		reply, err := d.conn.RequestMsgWithContext(t.Context(), d.identity.message(t, c.subject, []byte(body)))
 		must(t, err)

@@ -84,6 +84,7 @@ func newSite(t testing.TB) (*site, person) {
 	s.conn, s.js = natstest.Connect(t, s.server.ClientURL())
 	must(t, publisher.Setup(t.Context(), s.js, 1))
 	must(t, publisher.SetupDenied(t.Context(), s.js, 1))
+	must(t, publisher.SetupRequests(t.Context(), s.js, 1))
 	seed, _, err := publisher.GenerateSeed()
 	must(t, err)
 	s.signer, err = publisher.NewSigner(seed)
@@ -114,7 +115,7 @@ func (s *site) open(t testing.TB, who person, change ...func(*control.Config)) *
 	d := &desk{site: s, t: t, client: control.NewClient(s.conn, who.Identity), identity: who, record: record, denied: map[string]int{}}
 	ready := make(chan struct{})
 	config := control.Config{
-		Conn: s.conn, Version: "1.2.3", Logger: zap.NewNop(), Freezer: record, Now: time.Now, Installation: "test", Daemon: "d-test",
+		Conn: s.conn, Version: "1.2.3", Logger: zap.NewNop(), Freezer: record, Outcomes: publisher.NewRequests(s.js), Now: time.Now, Installation: "test", Daemon: "d-test",
 		Commander: engine.New(engine.Config{Record: record, Calendar: calendar, Daemon: "d-test", Now: time.Now, Logger: zap.NewNop()}),
 		Check: func(spec credential.Spec) (credential.Spec, error) {
 			if spec.Issuer != "portal" {

@@ -45,10 +45,15 @@
 //
 // A request is known by its id and the digest of subject and arguments, which
 // the event and the state after it hold for longer than any request is fresh.
-// The same request again, at whichever daemon, gets the first answer and changes
-// nothing; another one under the same id is refused; an old one is denied. A
-// client may therefore send the very same bytes again when no answer comes, and
-// ours does. A request that changed nothing left no trace and is decided anew.
+// What became of a request that left nothing on the record is kept, for as long,
+// by Config.Outcomes, before it is answered. The same request again, at whichever
+// daemon, gets the first answer and changes nothing; another one under the same id
+// is refused; an old one is denied. A client may therefore send the very same bytes
+// again when no answer comes, and ours does. What was answered with 403 or 503 was
+// not decided, and is when it comes again.
+//
+// While Outcomes are away nothing is decided but invalidate and import, and an
+// answer that cannot be kept is not given.
 //
 // # Declarations
 //
@@ -65,8 +70,9 @@
 //
 // A refusal carries the header Nats-Service-Error-Code: 400 the request is
 // wrong, 403 its sender may not send it, 404 no such credential, 409 it does not
-// fit the state, 503 the record cannot be reached. A request that changes nothing
-// is answered with "unchanged", an acknowledgement with "already".
+// fit the state, 503 the record, or what is kept of requests, cannot be reached. A
+// request that changes nothing is answered with "unchanged", an acknowledgement
+// with "already".
 //
 // Answers go to inboxes only, which begin with "_": a daemon answers with its own
 // rights, and another subject of the sender's choice could be the record, or an

@@ -19,24 +19,24 @@ type endpoint struct {
 // endpoints is the table of who may do what; needs has the exceptions.
 func (s *Service) endpoints() []endpoint {
 	return []endpoint{
-		on("whoami", SubjectWhoami, roleAny, ofNothing, s.whoami),
-		on("limits", SubjectLimits, RoleViewer, ofNothing, s.limits),
-		on("rotate", SubjectRotate, RoleRotator, ofCredential, s.rotate),
-		on("retry", SubjectRetry, RoleRotator, ofCredential, s.retry),
-		on("hold", SubjectHold, RoleRotator, ofCredential, s.hold),
-		on("release", SubjectRelease, RoleResponder, ofCredential, s.release),
-		on("invalidate", SubjectInvalidate, RoleResponder, ofCredential, s.invalidate),
-		on("import", SubjectImport, RoleResponder, ofCredential, s.takeIn),
-		on("freeze", SubjectFreeze, RoleResponder, ofInstallation, s.freeze),
-		on("thaw", SubjectThaw, RoleResponder, ofInstallation, s.thaw),
-		on("apply", SubjectApply, RoleAdmin, ofCredential, s.apply),
-		on("ack", SubjectAck, RoleConsumer, ofCredential, s.acknowledge),
+		on(s, "whoami", SubjectWhoami, roleAny, ofNothing, s.whoami),
+		on(s, "limits", SubjectLimits, RoleViewer, ofNothing, s.limits),
+		on(s, "rotate", SubjectRotate, RoleRotator, ofCredential, s.rotate),
+		on(s, "retry", SubjectRetry, RoleRotator, ofCredential, s.retry),
+		on(s, "hold", SubjectHold, RoleRotator, ofCredential, s.hold),
+		on(s, "release", SubjectRelease, RoleResponder, ofCredential, s.release),
+		on(s, "invalidate", SubjectInvalidate, RoleResponder, ofCredential, s.invalidate),
+		on(s, importing, SubjectImport, RoleResponder, ofCredential, s.takeIn),
+		on(s, "freeze", SubjectFreeze, RoleResponder, ofInstallation, s.freeze),
+		on(s, "thaw", SubjectThaw, RoleResponder, ofInstallation, s.thaw),
+		on(s, "apply", SubjectApply, RoleAdmin, ofCredential, s.apply),
+		on(s, "ack", SubjectAck, RoleConsumer, ofCredential, s.acknowledge),
 	}
 }
 
 // on makes an endpoint: its arguments are read, then the sender's role is looked
-// at, and only then is anything done.
-func on[T any, P arguments[T]](name, subject string, least Role, what scope, handle func(context.Context, caller, T) (any, error)) endpoint {
+// at, and only then is anything done, and once.
+func on[T any, P arguments[T]](s *Service, name, subject string, least Role, what scope, handle func(context.Context, caller, T) (any, error)) endpoint {
 	return endpoint{name, subject, schemaOf(*new(T)), least, func(ctx context.Context, by caller, data []byte) (any, error) {
 		var request T
 		about := P(&request).credential()
@@ -51,9 +51,29 @@ func on[T any, P arguments[T]](name, subject string, least Role, what scope, han
 		if err := by.who.may(needed, scope, credential); err != nil {
 			return nil, by.deny(ReasonRole, "%s: %v", name, err)
 		}
-		return handle(ctx, by, request)
+		decide := func() (any, error) { return handle(ctx, by, request) }
+		if readsOnly(request) {
+			return decide()
+		}
+		return s.once(ctx, name, by, decide)
 	}}
 }
+
+// readsOnly reports whether a request cannot change anything, whatever the state.
+func readsOnly(request any) bool {
+	switch r := request.(type) {
+	case Nothing:
+		return true
+	case Apply:
+		return r.DryRun
+	}
+	return false
+}
+
+// urgent reports whether an endpoint is about leaked keys.
+func urgent(name string) bool { return name == "invalidate" || name == importing }
+
+const importing = "import"
 
 // needs is the role that a request needs where that of its endpoint is not it. A
 // part of a freeze, or of a thaw, is the same to whoever may not have the whole.

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/keyturn/keyturn/publisher"
 	"github.com/keyturn/keyturn/publisher/natstest"
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
@@ -32,12 +33,13 @@ func (stumbling) Look(context.Context, credential.Name) (credential.State, error
 // TestAPanicIsAnErrorOfItsRequest: it is logged once with its stack, the one who
 // asked gets an answer, and the next request is served.
 func TestAPanicIsAnErrorOfItsRequest(t *testing.T) {
-	conn, _ := natstest.Connect(t, natstest.Start(t).ClientURL())
+	conn, js := natstest.Connect(t, natstest.Start(t).ClientURL())
+	must(t, publisher.SetupRequests(t.Context(), js, 1))
 	core, logs := observer.New(zapcore.DebugLevel)
 	ready := make(chan struct{})
 	who := newPerson(t)
 	service := control.New(control.Config{
-		Conn: conn, Version: "1.2.3", Logger: zap.New(core), Commander: stumbling{}, Installation: "test", Now: time.Now,
+		Conn: conn, Version: "1.2.3", Logger: zap.New(core), Commander: stumbling{}, Outcomes: publisher.NewRequests(js), Installation: "test", Now: time.Now,
 		Operators: func() control.Operators {
 			return control.Operators{who.Public(): operator("ann", control.RoleAdmin, "*")}
 		},

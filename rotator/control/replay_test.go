@@ -16,27 +16,27 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// counting counts the commands of a daemon.
+// counting counts the requests that a daemon looked up.
 type counting struct {
-	control.Commander
-	commands atomic.Int64
+	control.Outcomes
+	looks atomic.Int64
 }
 
-func (c *counting) Command(ctx context.Context, name credential.Name, command credential.Command) (credential.State, error) {
-	defer c.commands.Add(1)
-	return c.Commander.Command(ctx, name, command)
+func (c *counting) Outcome(ctx context.Context, id string) ([]byte, error) {
+	defer c.looks.Add(1)
+	return c.Outcomes.Outcome(ctx, id)
 }
 
 // pair runs two daemons' services on one record.
-func pair(t *testing.T) (d *desk, both [2]*counting, stop func()) {
+func pair(t *testing.T, change ...func(*control.Config)) (d *desk, both [2]*counting, stop func()) {
 	t.Helper()
 	s, admin := newSite(t)
 	var desks [2]*desk
 	for i := range desks {
-		desks[i] = s.open(t, admin, func(c *control.Config) {
-			both[i] = &counting{Commander: c.Commander}
-			c.Commander = both[i]
-		})
+		desks[i] = s.open(t, admin, append(change, func(c *control.Config) {
+			both[i] = &counting{Outcomes: c.Outcomes}
+			c.Outcomes = both[i]
+		})...)
 	}
 	return desks[0], both, func() {
 		for _, d := range desks {
@@ -48,10 +48,10 @@ func pair(t *testing.T) (d *desk, both [2]*counting, stop func()) {
 // atBoth sends a message until each daemon has had it again.
 func atBoth(t *testing.T, d *desk, both [2]*counting, message *nats.Msg, check func(answer control.Answer, code, text string)) {
 	t.Helper()
-	began := [2]int64{both[0].commands.Load(), both[1].commands.Load()}
+	began := [2]int64{both[0].looks.Load(), both[1].looks.Load()}
 	for range 200 {
 		check(d.send(t, message))
-		if both[0].commands.Load() > began[0] && both[1].commands.Load() > began[1] {
+		if both[0].looks.Load() > began[0] && both[1].looks.Load() > began[1] {
 			return
 		}
 	}

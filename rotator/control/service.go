@@ -40,6 +40,7 @@ type Config struct {
 	Conn      *nats.Conn
 	Commander Commander
 	Freezer   Freezer
+	Outcomes  Outcomes
 	// Installation is what requests must be for; Daemon is who answers.
 	Installation, Daemon string
 	// Operators are those who may ask, looked up anew for each request.
@@ -178,7 +179,7 @@ func (s *Service) serve(ctx context.Context, name string, count *counter, handle
 			return
 		}
 		slots := s.slots
-		if name == "invalidate" || name == "import" {
+		if urgent(name) {
 			slots = s.urgent
 		}
 		slots <- struct{}{}
@@ -263,7 +264,10 @@ var errBad = errors.New("bad request")
 
 func refusal(err error) (code, text string) {
 	var no *denied
+	var before *Refusal
 	switch {
+	case errors.As(err, &before):
+		return before.Code, before.Text
 	case errors.Is(err, errBad), errors.Is(err, credential.ErrAbsurd):
 		return CodeBad, err.Error()
 	case errors.As(err, &no):
@@ -271,7 +275,7 @@ func refusal(err error) (code, text string) {
 	case errors.Is(err, credential.ErrUnknown), errors.Is(err, credential.ErrNoKey):
 		return CodeUnknown, err.Error()
 	case errors.Is(err, credential.ErrStale), errors.Is(err, credential.ErrHeld), errors.Is(err, credential.ErrClaimed),
-		errors.Is(err, credential.ErrNotNamed):
+		errors.Is(err, credential.ErrNotNamed), errors.Is(err, credential.ErrTaken):
 		return CodeConflict, err.Error()
 	}
 	return CodeUnavailable, err.Error()

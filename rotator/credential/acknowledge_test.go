@@ -76,3 +76,18 @@ func TestANewMintIsAcknowledgedAnew(t *testing.T) {
 		t.Errorf("a take-over of the retirement forgot who had confirmed: %v", missing)
 	}
 }
+
+// TestAGateNamesWhoIsMissing in words.
+func TestAGateNamesWhoIsMissing(t *testing.T) {
+	life := proven(gated(credential.BeforePromote, "web", "batch", "shop"))
+	for _, step := range []struct{ consumer, why string }{
+		{"web", "waits for web, batch and shop to confirm the new key"},
+		{"batch", "waits for batch and shop to confirm the new key"},
+		{"shop", "waits for shop to confirm the new key"},
+	} {
+		if why := life.next().Why; why != step.why {
+			t.Errorf("it says %q, want %q", why, step.why)
+		}
+		life.must(credential.Acknowledge{Consumer: step.consumer, Fingerprint: "fp-2"})
+	}
+}

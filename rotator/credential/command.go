@@ -236,6 +236,8 @@ var (
 	ErrClaimed = errors.New("an earlier claim is not over")
 	// ErrRepeated: the request was answered before; State.Answer has the answer.
 	ErrRepeated = errors.New("the request was answered before")
+	// ErrTaken: the id of the request is that of another one.
+	ErrTaken = errors.New("another request had the id")
 	// ErrNoKey: no living key is meant.
 	ErrNoKey = errors.New("no such living key")
 	// ErrNotNamed: the policy waits for no consumer of that name.

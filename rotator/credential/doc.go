@@ -124,7 +124,7 @@
 //
 // Decide refuses with ErrStale (the state has moved on), ErrClaimed (an earlier
 // claim may still be at work), ErrHeld, ErrNothing (already so), ErrRepeated (a
-// request that was answered), ErrNoKey (no living key is meant), ErrUnknown (not
+// request that was answered), ErrTaken (its id is another one's), ErrNoKey (no living key is meant), ErrUnknown (not
 // registered), ErrNotNamed (the policy waits for no such consumer) or ErrAbsurd (a
 // date that cannot be true). None of these changes anything. What Next asks for,
 // Decide does not refuse in the same view.

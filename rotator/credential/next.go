@@ -2,6 +2,7 @@ package credential
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -359,11 +360,20 @@ func gate(s State, before string, since time.Time) (opens time.Time, reason Reas
 	if len(missing) == 0 {
 		return time.Time{}, ReasonGateOpen, ""
 	}
-	why = fmt.Sprintf("waits for %v to confirm the new key", missing)
+	why = fmt.Sprintf("waits for %s to confirm the new key", enumerated(missing))
 	if c.Then == ThenHalt {
 		return time.Time{}, ReasonHalted, why
 	}
 	return since.Add(c.Deadline.Std()), ReasonGate, why
+}
+
+// enumerated is "a", "a and b", or "a, b and c".
+func enumerated(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
 
 // Missing are the named consumers that have not confirmed the rotation's key.

@@ -9,10 +9,12 @@ import (
 // Freshness is how far the time of a request may be from a daemon's clock.
 const Freshness = 5 * time.Minute
 
-// Answers are kept longer than any request is fresh at any daemon.
+// KeepAnswers is how long answers are kept: longer than any request is fresh at
+// any daemon. One may be dated ahead by Freshness, and clocks differ.
+const KeepAnswers = 3 * Freshness
+
 const (
-	keepAnswers = 3 * Freshness
-	maxAnswers  = 100
+	maxAnswers = 100
 	// room for emergencies, which no flood of other requests may keep out
 	maxEmergencies = 20
 )
@@ -48,8 +50,8 @@ func (s State) refuseRepeat(c Asked, v View) error {
 	case ok && before.Digest == c.Digest:
 		return ErrRepeated
 	case ok:
-		return fmt.Errorf("%w: another request had the id %s", ErrStale, c.ID)
-	case len(s.Answered) >= most && v.Now.Sub(s.Answered[0].At) < keepAnswers:
+		return fmt.Errorf("%w %s", ErrTaken, c.ID)
+	case len(s.Answered) >= most && v.Now.Sub(s.Answered[0].At) < KeepAnswers:
 		return fmt.Errorf("%w: %d requests of late; wait some minutes", ErrStale, len(s.Answered))
 	}
 	return nil
@@ -57,7 +59,7 @@ func (s State) refuseRepeat(c Asked, v View) error {
 
 // answer remembers the request of an event, and forgets old ones.
 func (s *State) answer(e Event) {
-	s.Answered = slices.DeleteFunc(s.Answered, func(a Answered) bool { return e.At.Sub(a.At) >= keepAnswers })
+	s.Answered = slices.DeleteFunc(s.Answered, func(a Answered) bool { return e.At.Sub(a.At) >= KeepAnswers })
 	if e.Digest != "" && len(s.Answered) < maxAnswers+maxEmergencies {
 		s.Answered = append(s.Answered, Answered{e.Request, e.Digest, e.Fact.Type(), e.At, s.Revision})
 	}

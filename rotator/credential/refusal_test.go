@@ -104,7 +104,7 @@ func TestWhatDecideRefuses(t *testing.T) {
 		"a request while a rotation makes a key":                   {making(), credential.RequestRotation{ID: "r"}, credential.ErrNothing},
 		"a request for now while a rotation makes a key":           {making(), credential.RequestRotation{ID: "r", Now: true}, nil},
 		"a request sent again while it is pending":                 {withFirstKey().must(asked("r", "1")), asked("r", "1"), credential.ErrRepeated},
-		"another request with its id":                              {withFirstKey().must(asked("r", "1")), asked("r", "2"), credential.ErrStale},
+		"another request with its id":                              {withFirstKey().must(asked("r", "1")), asked("r", "2"), credential.ErrTaken},
 		"a request sent again much later":                          {withFirstKey().must(asked("r", "1")).after(20 * time.Minute).must(asked("s", "1")), asked("r", "1"), nil},
 		"a request sent again while its rotation drains":           {withFirstKey().must(asked("r", "1"), credential.Begin{Reason: credential.ReasonRequested}).issue().promote(), asked("r", "1"), credential.ErrRepeated},
 		"another request while that rotation drains":               {withFirstKey().must(credential.RequestRotation{ID: "r"}, credential.Begin{Reason: credential.ReasonRequested}).issue().promote(), credential.RequestRotation{ID: "r2"}, nil},

@@ -142,7 +142,7 @@ func TestASweepLeavesWhatAnotherCredentialAdopted(t *testing.T) {
 	a := w.standing(t, "sweep/before", drain)
 	item := a.marked(t, a.name, "r-lost")
 	b := w.adopted(t, "sweep/after", item)
-	of, _, err := a.engine.Strays(a.ctx, "example", []credential.Name{a.name, b.name}, 0)
+	of, _, err := a.engine.Strays(a.ctx, "example", []credential.Name{a.name, b.name}, nil, 0)
 	must(t, err)
 	if len(of) != 0 {
 		t.Errorf("strays of %v", of)
