@@ -18,10 +18,39 @@ import (
 type limiter struct {
 	http.RoundTripper
 	rate *rate.Limiter
-	// pressing is how many calls of emergencies wait: planned ones let them by.
-	pressing atomic.Int64
-	// Each holds the call that is first in its queue.
-	planned, emergencies chan struct{}
+	// queues are by rank.
+	queues [ranks]queue
+}
+
+// queue is the calls of a rank that wait for their turn.
+type queue struct {
+	waiting atomic.Int64  // those of a lower rank let them by
+	first   chan struct{} // holds the one that is first
+}
+
+// The ranks of calls.
+const (
+	rankBackground = iota // what only looks
+	rankPlanned
+	rankEmergency
+	ranks
+)
+
+type backgroundKey struct{}
+
+// inBackground marks the context of calls that let all others by.
+func inBackground(ctx context.Context) context.Context {
+	return context.WithValue(ctx, backgroundKey{}, true)
+}
+
+func rankOf(ctx context.Context) int {
+	if urgent(ctx) {
+		return rankEmergency
+	}
+	if low, _ := ctx.Value(backgroundKey{}).(bool); low {
+		return rankBackground
+	}
+	return rankPlanned
 }
 
 // shortestPause is the least that the first in a queue waits before it asks again.
@@ -32,9 +61,9 @@ var errRate = errors.New("the rate limit leaves no turn before the deadline; not
 
 // newLimiter limits a transport to so many calls a second.
 func newLimiter(transport http.RoundTripper, perSecond float64) *limiter {
-	l := &limiter{
-		RoundTripper: transport, rate: rate.NewLimiter(0, 1),
-		planned: make(chan struct{}, 1), emergencies: make(chan struct{}, 1),
+	l := &limiter{RoundTripper: transport, rate: rate.NewLimiter(0, 1)}
+	for rank := range l.queues {
+		l.queues[rank].first = make(chan struct{}, 1)
 	}
 	l.set(perSecond)
 	return l
@@ -61,23 +90,20 @@ func (l *limiter) RoundTrip(request *http.Request) (*http.Response, error) {
 	return l.RoundTripper.RoundTrip(request)
 }
 
-// wait takes a turn: in the order in which the calls came, those of emergencies
-// first.
+// wait takes a turn: by rank, and within one in the order in which the calls came.
 func (l *limiter) wait(ctx context.Context) error {
-	pressing, queue := urgent(ctx), l.planned
-	if pressing {
-		queue = l.emergencies
-		l.pressing.Add(1)
-		defer l.pressing.Add(-1)
-	}
+	rank := rankOf(ctx)
+	queue := &l.queues[rank]
+	queue.waiting.Add(1)
+	defer queue.waiting.Add(-1)
 	select {
-	case queue <- struct{}{}:
-		defer func() { <-queue }()
+	case queue.first <- struct{}{}:
+		defer func() { <-queue.first }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	for {
-		if (pressing || l.pressing.Load() == 0) && l.rate.Allow() {
+		if l.highest(rank) && l.rate.Allow() {
 			return nil
 		}
 		pause := l.next()
@@ -94,10 +120,20 @@ func (l *limiter) wait(ctx context.Context) error {
 	}
 }
 
+// highest reports whether no call of a higher rank waits.
+func (l *limiter) highest(rank int) bool {
+	for above := rank + 1; above < ranks; above++ {
+		if l.queues[above].waiting.Load() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // next is how long it takes until there is a turn, or another one.
 func (l *limiter) next() time.Duration {
 	missing := 1 - l.rate.Tokens()
-	if missing <= 0 { // it is an emergency's
+	if missing <= 0 { // it is another's
 		missing = 1
 	}
 	return max(shortestPause, time.Duration(missing/float64(l.rate.Limit())*float64(time.Second)))
