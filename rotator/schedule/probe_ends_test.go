@@ -1,0 +1,109 @@
+package schedule_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/schedule"
+)
+
+// TestAProbeGivesWay to what its credential has to do, and comes back.
+func TestAProbeGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := newProber(time.Minute), newBusy(nil)
+		drive(t, schedule.Config{Probe: p.probe, Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
+			_, err := b.pass(ctx, name)
+			return schedule.Wake{Lane: "l", Every: every}, err
+		}}, func(s *schedule.Scheduler) {
+			due := time.Now().Add(time.Hour)
+			s.Set("a/1", schedule.Wake{At: due, Lane: "l", Every: every})
+			s.Probe("a/1", "l")
+			advance(10 * time.Second)
+			leak(s, "a/1")
+			advance(time.Second)
+		})
+		if got := b.begun["a/1"]; len(got) != 1 || got[0] != 10*time.Second {
+			t.Errorf("an emergency during its own probe began at %v", got)
+		}
+	})
+}
+
+// TestAFailedProbe is tried again more slowly, and puts no planned pass off.
+func TestAFailedProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := newProber(time.Millisecond), newBusy(nil)
+		p.answer = func(name credential.Name) (schedule.Wake, error) {
+			if n := p.made(name); n == 3 {
+				panic("nobody expects this")
+			} else if n < 8 {
+				return schedule.Wake{}, errors.New("no record")
+			}
+			return schedule.Wake{Lane: "l", Every: every, At: p.start.Add(time.Hour)}, nil
+		}
+		drive(t, schedule.Config{Probe: p.probe, Pass: b.pass}, func(s *schedule.Scheduler) {
+			s.Set("a/1", schedule.Wake{At: time.Now().Add(time.Hour), Lane: "l", Every: every})
+			s.Probe("a/1", "l")
+			advance(time.Hour + time.Second)
+		})
+		at := p.begun["a/1"]
+		for i := 1; i < 8; i++ {
+			if gap := at[i] - at[i-1]; gap < 250*time.Millisecond || gap > 31*time.Second {
+				t.Errorf("try %d came after %v", i, gap)
+			}
+		}
+		if got := b.begun["a/1"]; len(got) != 1 || got[0] != time.Hour {
+			t.Errorf("the planned pass began at %v, want after an hour", got)
+		}
+		if len(at) < 18 || len(at) > 20 {
+			t.Errorf("%d probes in an hour", len(at))
+		}
+	})
+}
+
+// TestTheIntervalChanges: shorter at once, and to nothing; and what is gone is
+// forgotten, whatever it was at.
+func TestTheIntervalChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, interval := newProber(time.Millisecond), 24*time.Hour
+		p.answer = func(credential.Name) (schedule.Wake, error) { return schedule.Wake{Lane: "l", Every: interval}, nil }
+		drive(t, schedule.Config{Probe: p.probe, Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
+			time.Sleep(time.Second)
+			return schedule.Wake{Gone: true}, nil
+		}}, func(s *schedule.Scheduler) {
+			set := func(to time.Duration) int {
+				interval = to
+				for _, name := range numbered(100) {
+					s.Set(name, schedule.Wake{Lane: "l", Every: to, At: time.Now().Add(24 * time.Hour)})
+				}
+				before := p.made()
+				advance(10 * time.Minute)
+				return p.made() - before
+			}
+			for _, c := range []struct {
+				to          time.Duration
+				least, most int
+			}{{24 * time.Hour, 0, 2}, {time.Minute, 900, 1000}, {0, 0, 0}, {time.Minute, 900, 1000}} {
+				if got := set(c.to); got < c.least || got > c.most {
+					t.Errorf("interval %v: %d probes in ten minutes, want %d to %d", c.to, got, c.least, c.most)
+				}
+			}
+			s.Look("a/1", "l")
+			advance(500 * time.Millisecond)
+			s.Set("a/1", schedule.Wake{Gone: true, Lane: "l"}) // while it runs
+			s.Set("a/2", schedule.Wake{Gone: true, Lane: "l"})
+			advance(time.Second)
+			if got := s.Len(); got != 98 {
+				t.Errorf("%d credentials are known, want 98", got)
+			}
+			before := p.made("a/1", "a/2")
+			advance(time.Hour)
+			if got := p.made("a/1", "a/2"); got != before {
+				t.Errorf("%d probes of credentials that are gone", got-before)
+			}
+		})
+	})
+}
