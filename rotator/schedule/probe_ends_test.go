@@ -11,23 +11,47 @@ import (
 	"github.com/keyturn/keyturn/rotator/schedule"
 )
 
-// TestAProbeGivesWay to what its credential has to do, and comes back.
+// TestAProbeGivesWay to what its credential has to do, to what somebody tells that
+// the probe does not know, and to the end of the process; and it comes back.
 func TestAProbeGivesWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, b := newProber(time.Minute), newBusy(nil)
-		drive(t, schedule.Config{Probe: p.probe, Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
+		p.answer = func(name credential.Name) (schedule.Wake, error) {
+			w := schedule.Wake{Lane: "l", Every: every}
+			if at := p.start.Add(10*time.Minute + 10*time.Second); name == "a/2" && time.Now().Before(at) {
+				w.At = at // what it was told meanwhile is on the record now
+			}
+			return w, nil
+		}
+		drive(t, schedule.Config{Grace: time.Hour, Probe: p.probe, Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
 			_, err := b.pass(ctx, name)
 			return schedule.Wake{Lane: "l", Every: every}, err
 		}}, func(s *schedule.Scheduler) {
-			due := time.Now().Add(time.Hour)
-			s.Set("a/1", schedule.Wake{At: due, Lane: "l", Every: every})
+			for _, name := range []credential.Name{"a/1", "a/2", "a/3"} {
+				s.Set(name, schedule.Wake{At: time.Now().Add(time.Hour), Lane: "l", Every: every})
+			}
 			s.Probe("a/1", "l")
+			s.Probe("a/2", "l")
 			advance(10 * time.Second)
 			leak(s, "a/1")
+			s.Set("a/2", schedule.Wake{At: time.Now().Add(10 * time.Minute), Lane: "l", Every: every})
+			advance(20 * time.Minute)
+			s.Probe("a/3", "l")
+			advance(time.Second)
+			p.took = time.Hour
+			s.Probe("a/1", "l")
 			advance(time.Second)
 		})
-		if got := b.begun["a/1"]; len(got) != 1 || got[0] != 10*time.Second {
-			t.Errorf("an emergency during its own probe began at %v", got)
+		for name, want := range map[credential.Name]time.Duration{"a/1": 10 * time.Second, "a/2": 10*time.Minute + 10*time.Second} {
+			if got := b.begun[name]; len(got) != 1 || got[0] != want {
+				t.Errorf("%s: passes at %v, want one at %v", name, got, want)
+			}
+		}
+		if at := p.begun["a/2"]; len(at) < 2 || at[1] > 12*time.Second {
+			t.Errorf("a probe that gave way comes back at %v", at)
+		}
+		if took := time.Since(p.start); took > 21*time.Minute {
+			t.Errorf("the end waited for probes: it came after %v", took)
 		}
 	})
 }
