@@ -118,10 +118,7 @@ func (s *Scheduler) probeSoon(l *lane, now time.Time) time.Duration {
 func (s *Scheduler) probe(ctx context.Context, l *lane, it *item) {
 	probing, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if it.index >= 0 {
-		heap.Remove(&s.due, it.index)
-	}
-	it.running = true
+	it.running = true // it waits on in the heap, for what is due meanwhile
 	l.planned++
 	l.probing[it] = cancel
 	s.mu.Unlock()

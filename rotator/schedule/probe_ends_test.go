@@ -11,14 +11,14 @@ import (
 	"github.com/keyturn/keyturn/rotator/schedule"
 )
 
-// TestAProbeGivesWay to what its credential has to do, to what somebody tells that
+// TestAProbeGivesWay to what its credential has to do or what comes due, to what somebody tells that
 // the probe does not know, and to the end of the process; and it comes back.
 func TestAProbeGivesWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, b := newProber(time.Minute), newBusy(nil)
 		p.answer = func(name credential.Name) (schedule.Wake, error) {
 			w := schedule.Wake{Lane: "l", Every: every}
-			if at := p.start.Add(10*time.Minute + 10*time.Second); name == "a/2" && time.Now().Before(at) {
+			if at := p.start.Add(10*time.Minute + 40*time.Second); name == "a/2" && time.Now().Before(at) {
 				w.At = at // what it was told meanwhile is on the record now
 			}
 			return w, nil
@@ -30,6 +30,10 @@ func TestAProbeGivesWay(t *testing.T) {
 			for _, name := range []credential.Name{"a/1", "a/2", "a/3"} {
 				s.Set(name, schedule.Wake{At: time.Now().Add(time.Hour), Lane: "l", Every: every})
 			}
+			s.Set("a/4", schedule.Wake{At: time.Now().Add(15 * time.Second), Lane: "l", Every: every})
+			s.Probe("a/4", "l")
+			advance(30 * time.Second)
+			s.Set("a/4", schedule.Wake{Gone: true, Lane: "l"})
 			s.Probe("a/1", "l")
 			s.Probe("a/2", "l")
 			advance(10 * time.Second)
@@ -42,15 +46,17 @@ func TestAProbeGivesWay(t *testing.T) {
 			s.Probe("a/1", "l")
 			advance(time.Second)
 		})
-		for name, want := range map[credential.Name]time.Duration{"a/1": 10 * time.Second, "a/2": 10*time.Minute + 10*time.Second} {
+		for name, want := range map[credential.Name]time.Duration{
+			"a/1": 40 * time.Second, "a/2": 10*time.Minute + 40*time.Second, "a/4": 15 * time.Second,
+		} {
 			if got := b.begun[name]; len(got) != 1 || got[0] != want {
 				t.Errorf("%s: passes at %v, want one at %v", name, got, want)
 			}
 		}
-		if at := p.begun["a/2"]; len(at) < 2 || at[1] > 12*time.Second {
+		if at := p.begun["a/2"]; len(at) < 2 || at[1] > 42*time.Second {
 			t.Errorf("a probe that gave way comes back at %v", at)
 		}
-		if took := time.Since(p.start); took > 21*time.Minute {
+		if took := time.Since(p.start); took > 22*time.Minute {
 			t.Errorf("the end waited for probes: it came after %v", took)
 		}
 	})

@@ -295,6 +295,11 @@ func (s *Scheduler) dispatch() time.Duration {
 			it.deferred = false
 		}
 		heap.Pop(&s.due)
+		if it.running { // only a probe does while it waits
+			it.again = true
+			it.lane.giveWay(it)
+			continue
+		}
 		it.queued = true
 		heap.Push(&it.lane.queue, it)
 		s.hire(it.lane)
