@@ -29,7 +29,7 @@ func (d *daemon) pass(ctx context.Context, name credential.Name) (schedule.Wake,
 // probe is what the scheduler calls between the passes.
 func (d *daemon) probe(ctx context.Context, name credential.Name) (schedule.Wake, error) {
 	var state credential.State
-	again, err := d.engine.Inspect(ctx, name)
+	again, err := d.engine.Inspect(inBackground(ctx), name)
 	if err == nil {
 		state, err = d.engine.Look(ctx, name)
 	}

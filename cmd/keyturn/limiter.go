@@ -18,18 +18,47 @@ import (
 type limiter struct {
 	http.RoundTripper
 	rate *rate.Limiter
-	// pressing is how many calls of emergencies wait: planned ones let them by.
-	pressing atomic.Int64
-	// waiting is how many planned calls wait: idle ones let them by.
-	waiting atomic.Int64
-	// Each holds the call that is first in its queue.
-	planned, emergencies, idle chan struct{}
+	// queues are by rank.
+	queues [ranks]queue
 }
 
-// idleKey marks the context of a call that lets all others by.
-type idleKey struct{}
+// queue is the calls of a rank that wait for their turn.
+type queue struct {
+	waiting atomic.Int64  // those of a lower rank let them by
+	first   chan struct{} // holds the one that is first
+}
 
-func idle(ctx context.Context) bool { return ctx.Value(idleKey{}) != nil }
+// The ranks of calls.
+const (
+	rankIdle       = iota // what nobody waits for: it leaves a turn to others, too
+	rankBackground        // what only looks
+	rankPlanned
+	rankEmergency
+	ranks
+)
+
+type backgroundKey struct{}
+
+// inBackground marks the context of calls that let all others by.
+func inBackground(ctx context.Context) context.Context {
+	return context.WithValue(ctx, backgroundKey{}, true)
+}
+
+func rankOf(ctx context.Context) int {
+	if urgent(ctx) {
+		return rankEmergency
+	}
+	if ctx.Value(idleKey{}) != nil {
+		return rankIdle
+	}
+	if low, _ := ctx.Value(backgroundKey{}).(bool); low {
+		return rankBackground
+	}
+	return rankPlanned
+}
+
+// idleKey marks the context of a call of the lowest rank.
+type idleKey struct{}
 
 // shortestPause is the least that the first in a queue waits before it asks again.
 const shortestPause = time.Millisecond
@@ -39,9 +68,9 @@ var errRate = errors.New("the rate limit leaves no turn before the deadline; not
 
 // newLimiter limits a transport to so many calls a second.
 func newLimiter(transport http.RoundTripper, perSecond float64) *limiter {
-	l := &limiter{
-		RoundTripper: transport, rate: rate.NewLimiter(0, 1),
-		planned: make(chan struct{}, 1), emergencies: make(chan struct{}, 1), idle: make(chan struct{}, 1),
+	l := &limiter{RoundTripper: transport, rate: rate.NewLimiter(0, 1)}
+	for rank := range l.queues {
+		l.queues[rank].first = make(chan struct{}, 1)
 	}
 	l.set(perSecond)
 	return l
@@ -68,31 +97,20 @@ func (l *limiter) RoundTrip(request *http.Request) (*http.Response, error) {
 	return l.RoundTripper.RoundTrip(request)
 }
 
-// wait takes a turn: in the order in which the calls came, those of emergencies
-// first, and idle ones when nobody else waits or would have to.
+// wait takes a turn: by rank, and within one in the order in which the calls came.
 func (l *limiter) wait(ctx context.Context) error {
-	queue, may := l.planned, func() bool { return l.pressing.Load() == 0 }
-	switch {
-	case urgent(ctx):
-		queue, may = l.emergencies, func() bool { return true }
-		l.pressing.Add(1)
-		defer l.pressing.Add(-1)
-	case idle(ctx):
-		queue, may = l.idle, func() bool {
-			return l.pressing.Load() == 0 && l.waiting.Load() == 0 && l.rate.Tokens() >= float64(min(2, l.rate.Burst()))
-		}
-	default:
-		l.waiting.Add(1)
-		defer l.waiting.Add(-1)
-	}
+	rank := rankOf(ctx)
+	queue := &l.queues[rank]
+	queue.waiting.Add(1)
+	defer queue.waiting.Add(-1)
 	select {
-	case queue <- struct{}{}:
-		defer func() { <-queue }()
+	case queue.first <- struct{}{}:
+		defer func() { <-queue.first }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	for {
-		if may() && l.rate.Allow() {
+		if l.highest(rank) && l.rate.Allow() {
 			return nil
 		}
 		pause := l.next()
@@ -107,6 +125,19 @@ func (l *limiter) wait(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// highest reports whether no call of a higher rank waits, or would have to.
+func (l *limiter) highest(rank int) bool {
+	if rank == rankIdle && l.rate.Tokens() < float64(min(2, l.rate.Burst())) {
+		return false
+	}
+	for above := rank + 1; above < ranks; above++ {
+		if l.queues[above].waiting.Load() > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // next is how long it takes until there is a turn, or another one.

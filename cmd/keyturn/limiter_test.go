@@ -74,6 +74,28 @@ func TestAnEmergencysCallsTakeTheNextTurns(t *testing.T) {
 	})
 }
 
+// TestBackgroundCallsLetAllOthersBy within the same limit.
+func TestBackgroundCallsLetAllOthersBy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, send := limitedWire(1)
+		for i := range 3 {
+			send(inBackground(t.Context()), fmt.Sprintf("probe-%d", i))
+		}
+		time.Sleep(500 * time.Millisecond)
+		for i := range 3 {
+			send(t.Context(), fmt.Sprintf("planned-%d", i))
+		}
+		send(context.WithValue(inBackground(t.Context()), pastBreaker{}, true), "emergency")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		want := "[/probe-0 at 0s /emergency at 1s /planned-0 at 2s /planned-1 at 3s /planned-2 at 4s /probe-1 at 5s /probe-2 at 6s]"
+		if got := fmt.Sprint(w.sent); got != want {
+			t.Errorf("sent\n%s, want\n%s", got, want)
+		}
+	})
+}
+
 // TestCallsWaitForTheLimitWithinTheirDeadline: one that gets no turn by then is
 // not sent, whether others are before it or the limit is that low; what it would
 // have taken is there for the next.

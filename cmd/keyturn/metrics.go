@@ -105,7 +105,7 @@ func newMetrics(scheduler *schedule.Scheduler) *metrics {
 		findings: &findings{now: map[credential.Name]found{}},
 	}
 	m.probes = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "keyturn_probes_total", Help: "Probes of primary keys by result (clean, differs, suspected: it is looked at again at once, failed: the record was not to be read or written).",
+		Name: "keyturn_probes_total", Help: "Probes of primary keys by result (clean: nothing was found, differs, suspected: it is looked at again soon, failed: the record was not to be read or written).",
 	}, []string{"issuer", "result"})
 	m.heals = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keyturn_heals_total", Help: "Keys that were dead at the issuer and were replaced, by what took over (new-key, draining-key).",

@@ -208,7 +208,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 		return d.scheduler.Run(ctx)
 	})
-	inner.run("sweeper", d.sweeper().Run)
+	inner.run("sweeper", func(ctx context.Context) error { return d.sweeper().Run(inBackground(ctx)) })
 	inner.run("vault health", d.watchVault)
 	inner.run("record health", d.watchRecord)
 	inner.run("signer", d.watchSigner)

@@ -54,7 +54,8 @@ func (l *lane) late(now time.Time) time.Duration {
 	return late
 }
 
-// giveWay ends the probe of a credential that has something to do.
+// giveWay ends the probe of a credential of which something newer is known than what
+// the probe has read, or that has something to do.
 func (l *lane) giveWay(it *item) {
 	if cancel, ok := l.probing[it]; ok {
 		cancel()
@@ -78,7 +79,7 @@ func (s *Scheduler) ready(l *lane) *item {
 		case it == nil || it.probe.After(now):
 			return nil
 		case it.queued || it.running:
-			it.probeAt(now.Add(min(probePause, max(it.wake.Every/8, probePause/100))), it.suspect)
+			it.probeAt(now.Add(it.pause()), it.suspect)
 		case s.config.Defer == nil || s.config.Defer(it.name, Turn{Delay: 1}) == 0:
 			return it
 		case it.wake.Every > 0:
@@ -117,10 +118,7 @@ func (s *Scheduler) probeSoon(l *lane, now time.Time) time.Duration {
 func (s *Scheduler) probe(ctx context.Context, l *lane, it *item) {
 	probing, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if it.index >= 0 {
-		heap.Remove(&s.due, it.index)
-	}
-	it.running = true
+	it.running = true // it waits on in the heap, for what is due meanwhile
 	l.planned++
 	l.probing[it] = cancel
 	s.mu.Unlock()
@@ -133,6 +131,8 @@ func (s *Scheduler) probe(ctx context.Context, l *lane, it *item) {
 	delete(l.probing, it)
 	next, suspect := wake.Every, wake.Again > 0
 	switch {
+	case probing.Err() != nil && ctx.Err() == nil: // it gave way
+		wake, next, suspect = it.wake, it.pause(), false
 	case err == nil:
 		it.failures = 0
 		s.failing.clear(s.config)
@@ -140,8 +140,6 @@ func (s *Scheduler) probe(ctx context.Context, l *lane, it *item) {
 		if suspect {
 			next = wake.Again
 		}
-	case probing.Err() != nil && ctx.Err() == nil: // it gave way
-		wake, next = it.wake, it.wake.Every
 	default:
 		wake, next = it.wake, s.retry(ctx, it, err)
 	}
@@ -149,6 +147,11 @@ func (s *Scheduler) probe(ctx context.Context, l *lane, it *item) {
 		it.probeAt(s.config.Now().Add(next), suspect)
 	}
 	s.ended(it, wake)
+}
+
+// pause is how long a probe waits for its own credential.
+func (it *item) pause() time.Duration {
+	return min(probePause, max(it.wake.Every/8, probePause/100))
 }
 
 // expect keeps the next probe within the interval from now: of a credential that is

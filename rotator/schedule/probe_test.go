@@ -2,9 +2,9 @@ package schedule_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +47,26 @@ func (p *prober) probe(ctx context.Context, name credential.Name) (schedule.Wake
 		return p.answer(name)
 	}
 	return schedule.Wake{Lane: "l", Every: every}, nil
+}
+
+// made is how many probes were made, of all or of those named.
+func (p *prober) made(of ...credential.Name) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(of) == 0 {
+		return len(p.order)
+	}
+	for _, name := range of {
+		n += len(p.begun[name])
+	}
+	return n
+}
+
+// load is how many probes run, and how many ran at most.
+func (p *prober) load() (running, most int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.running, p.most
 }
 
 // noPass is for schedulers that only probe.
@@ -105,11 +125,11 @@ func TestEachPrimaryIsProbedInEachInterval(t *testing.T) {
 func TestOneDaemonProbesAndAnotherTakesOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const daemons, n = 3, 30
-		gone := make([]bool, daemons) // changed while all are asleep
+		var gone [daemons]atomic.Bool
 		owner := func(name credential.Name) int {
 			var i int
 			_, _ = fmt.Sscanf(string(name), "a/%d", &i)
-			for i %= daemons; gone[i]; {
+			for i %= daemons; gone[i].Load(); {
 				i = (i + 1) % daemons
 			}
 			return i
@@ -133,12 +153,14 @@ func TestOneDaemonProbesAndAnotherTakesOver(t *testing.T) {
 		}
 		advance(time.Hour)
 		for i, p := range probers {
+			p.mu.Lock()
 			if len(p.begun) != n/daemons {
 				t.Errorf("daemon %d probed %d credentials, want its %d", i, len(p.begun), n/daemons)
 			}
+			p.mu.Unlock()
 		}
 		ends[0]()
-		gone[0] = true
+		gone[0].Store(true)
 		died := time.Since(probers[0].start)
 		advance(time.Hour)
 		for _, name := range numbered(n) {
@@ -174,12 +196,12 @@ func TestProbesComeLast(t *testing.T) {
 				}
 				plan(s, 3*limit)
 				advance(19 * time.Second)
-				if p.most != 0 {
-					t.Errorf("a lane of %d: %d probes beside planned passes that wait", limit, p.most)
+				if _, most := p.load(); most != 0 {
+					t.Errorf("a lane of %d: %d probes beside planned passes that wait", limit, most)
 				}
 				advance(12 * time.Second)
-				if p.running != quarter || p.most != quarter {
-					t.Errorf("a lane of %d runs %d probes, want %d", limit, p.running, quarter)
+				if running, most := p.load(); running != quarter || most != quarter {
+					t.Errorf("a lane of %d runs %d probes, want %d", limit, running, quarter)
 				}
 				plan(s, 3*limit)
 				leak(s, "a/leaked")
@@ -188,8 +210,8 @@ func TestProbesComeLast(t *testing.T) {
 					t.Errorf("a lane of %d runs %s beside its probes", limit, got)
 				}
 				advance(10 * time.Second)
-				if got := b.now(); got != fmt.Sprintf("%d planned, 0 emergencies", limit) || p.running != 0 {
-					t.Errorf("a lane of %d runs %s and %d probes; what is planned comes first", limit, got, p.running)
+				if running, _ := p.load(); running != 0 || b.now() != fmt.Sprintf("%d planned, 0 emergencies", limit) {
+					t.Errorf("a lane of %d runs %s and %d probes; what is planned comes first", limit, b.now(), running)
 				}
 			})
 		})
@@ -231,7 +253,7 @@ func TestASuspicionIsLookedAtSooner(t *testing.T) {
 		p := newProber(time.Second)
 		p.answer = func(name credential.Name) (schedule.Wake, error) {
 			w := schedule.Wake{Lane: "l", Every: every}
-			if name == "a/7" && len(p.begun[name]) < 4 {
+			if name == "a/7" && p.made(name) < 4 {
 				w.Again = again
 			}
 			return w, nil
@@ -265,114 +287,19 @@ func TestNothingIsProbedWhileTheIssuerIsAway(t *testing.T) {
 				s.Set(name, schedule.Wake{Lane: "l", Every: every})
 			}
 			advance(every)
-			before := len(p.order)
+			before := p.made()
 			s.Away("l")
 			advance(time.Hour)
-			if got := len(p.order); got != before {
+			if got := p.made(); got != before {
 				t.Errorf("%d probes of an issuer that is away", got-before)
 			}
+			p.mu.Lock()
 			p.most, p.took = 0, time.Second
+			p.mu.Unlock()
 			s.Answered("l")
 			advance(time.Minute)
-			if got := len(p.order); got != before+100 || p.most != 4 {
-				t.Errorf("%d probes in the minute after it was back, %d at a time", got-before, p.most)
-			}
-		})
-	})
-}
-
-// TestAProbeGivesWay to what its credential has to do, and comes back.
-func TestAProbeGivesWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, b := newProber(time.Minute), newBusy(nil)
-		drive(t, schedule.Config{Probe: p.probe, Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
-			_, err := b.pass(ctx, name)
-			return schedule.Wake{Lane: "l", Every: every}, err
-		}}, func(s *schedule.Scheduler) {
-			due := time.Now().Add(time.Hour)
-			s.Set("a/1", schedule.Wake{At: due, Lane: "l", Every: every})
-			s.Probe("a/1", "l")
-			advance(10 * time.Second)
-			leak(s, "a/1")
-			advance(time.Second)
-		})
-		if got := b.begun["a/1"]; len(got) != 1 || got[0] != 10*time.Second {
-			t.Errorf("an emergency during its own probe began at %v", got)
-		}
-	})
-}
-
-// TestAFailedProbe is tried again more slowly, and puts no planned pass off.
-func TestAFailedProbe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, b := newProber(time.Millisecond), newBusy(nil)
-		p.answer = func(name credential.Name) (schedule.Wake, error) {
-			if n := len(p.begun[name]); n == 3 {
-				panic("nobody expects this")
-			} else if n < 8 {
-				return schedule.Wake{}, errors.New("no record")
-			}
-			return schedule.Wake{Lane: "l", Every: every, At: p.start.Add(time.Hour)}, nil
-		}
-		drive(t, schedule.Config{Probe: p.probe, Pass: b.pass}, func(s *schedule.Scheduler) {
-			s.Set("a/1", schedule.Wake{At: time.Now().Add(time.Hour), Lane: "l", Every: every})
-			s.Probe("a/1", "l")
-			advance(time.Hour + time.Second)
-		})
-		at := p.begun["a/1"]
-		for i := 1; i < 8; i++ {
-			if gap := at[i] - at[i-1]; gap < 250*time.Millisecond || gap > 31*time.Second {
-				t.Errorf("try %d came after %v", i, gap)
-			}
-		}
-		if got := b.begun["a/1"]; len(got) != 1 || got[0] != time.Hour {
-			t.Errorf("the planned pass began at %v, want after an hour", got)
-		}
-		if len(at) < 18 || len(at) > 20 {
-			t.Errorf("%d probes in an hour", len(at))
-		}
-	})
-}
-
-// TestTheIntervalChanges: shorter at once, and to nothing; and what is gone is
-// forgotten, whatever it was at.
-func TestTheIntervalChanges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, interval := newProber(time.Millisecond), 24*time.Hour
-		p.answer = func(credential.Name) (schedule.Wake, error) { return schedule.Wake{Lane: "l", Every: interval}, nil }
-		drive(t, schedule.Config{Probe: p.probe, Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
-			time.Sleep(time.Second)
-			return schedule.Wake{Gone: true}, nil
-		}}, func(s *schedule.Scheduler) {
-			set := func(to time.Duration) int {
-				interval = to
-				for _, name := range numbered(100) {
-					s.Set(name, schedule.Wake{Lane: "l", Every: to, At: time.Now().Add(24 * time.Hour)})
-				}
-				before := len(p.order)
-				advance(10 * time.Minute)
-				return len(p.order) - before
-			}
-			for _, c := range []struct {
-				to          time.Duration
-				least, most int
-			}{{24 * time.Hour, 0, 2}, {time.Minute, 900, 1000}, {0, 0, 0}, {time.Minute, 900, 1000}} {
-				if got := set(c.to); got < c.least || got > c.most {
-					t.Errorf("interval %v: %d probes in ten minutes, want %d to %d", c.to, got, c.least, c.most)
-				}
-			}
-			s.Look("a/1", "l")
-			advance(500 * time.Millisecond)
-			s.Set("a/1", schedule.Wake{Gone: true, Lane: "l"}) // while it runs
-			s.Set("a/2", schedule.Wake{Gone: true, Lane: "l"})
-			advance(time.Second)
-			if got := s.Len(); got != 98 {
-				t.Errorf("%d credentials are known, want 98", got)
-			}
-			before := len(p.begun["a/1"]) + len(p.begun["a/2"])
-			advance(time.Hour)
-			if got := len(p.begun["a/1"]) + len(p.begun["a/2"]); got != before {
-				t.Errorf("%d probes of credentials that are gone", got-before)
+			if _, most := p.load(); p.made() != before+100 || most != 4 {
+				t.Errorf("%d probes in the minute after it was back, %d at a time", p.made()-before, most)
 			}
 		})
 	})

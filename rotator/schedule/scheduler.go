@@ -181,10 +181,8 @@ func (s *Scheduler) set(it *item, w Wake) {
 	s.expect(it)
 	switch {
 	case it.running:
-		if !w.At.IsZero() && !w.At.After(now) {
-			it.again = true
-			it.lane.giveWay(it)
-		}
+		it.again = it.again || (!w.At.IsZero() && !w.At.After(now))
+		it.lane.giveWay(it)
 		return
 	case it.queued:
 		if it.asked || (!w.At.IsZero() && !w.At.After(now)) {
@@ -258,6 +256,11 @@ func (s *Scheduler) Run(ctx context.Context) error {
 func (s *Scheduler) stop(cancel context.CancelFunc) {
 	s.mu.Lock()
 	s.pass = nil
+	for _, l := range s.lanes {
+		for it := range l.probing { // nobody waits for those
+			l.giveWay(it)
+		}
+	}
 	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
@@ -292,6 +295,11 @@ func (s *Scheduler) dispatch() time.Duration {
 			it.deferred = false
 		}
 		heap.Pop(&s.due)
+		if it.running { // only a probe does while it waits
+			it.again = true
+			it.lane.giveWay(it)
+			continue
+		}
 		it.queued = true
 		heap.Push(&it.lane.queue, it)
 		s.hire(it.lane)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,7 +46,10 @@ func TestASweepFindsWhatWasMissed(t *testing.T) {
 			{Seat: credential.SeatID{Item: "i2", Slot: 1}, Expires: expires.Add(-24 * time.Hour)},
 		}}
 		passed := map[credential.Name][]string{}
+		var mu sync.Mutex
 		told := func(name credential.Name, what string) {
+			mu.Lock()
+			defer mu.Unlock()
 			passed[name] = append(passed[name], fmt.Sprintf("%s after %v", what, time.Since(start)))
 		}
 		s := schedule.New(schedule.Config{Now: time.Now, Logger: zap.NewNop(), Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
