@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config"
+	"github.com/keyturn/keyturn/cmd/keyturn/internal/declare"
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 	"github.com/keyturn/keyturn/rotator/logkey"
@@ -77,15 +78,28 @@ func (d *daemon) sweeper() *schedule.Sweeper {
 	}
 }
 
-// checkSpec refuses what this installation cannot carry out.
+// checkSpec refuses what no declaration could say and what this installation
+// cannot carry out: whoever asks may have checked nothing.
 func (d *daemon) checkSpec(spec credential.Spec) (credential.Spec, error) {
 	issuer, ok := d.settings.Load().Issuers[spec.Issuer]
 	if !ok {
 		return spec, fmt.Errorf("no issuer %q is configured at this daemon", spec.Issuer)
 	}
+	if err := declare.Check(spec); err != nil {
+		return spec, err
+	}
 	policy, err := spec.Policy.Resolve(issuer.MinLifetime.Value, d.calendar, wallClock())
 	spec.Policy = policy
 	return spec, err
+}
+
+// viewers are the issuers, for the control service.
+func (d *daemon) viewers() map[string]control.Viewer {
+	viewers := map[string]control.Viewer{}
+	for name, issuer := range d.issuers {
+		viewers[name] = issuer
+	}
+	return viewers
 }
 
 func limits(c *config.Config) control.Limits {

@@ -24,6 +24,7 @@ type lane struct {
 	limiter *limiter // nil = no rate limit
 	breaker *gobreaker.CircuitBreaker[any]
 	opened  chan struct{} // one slot
+	viewing chan struct{} // one slot: one declaration at a time is looked into
 	// changed is told when the issuer went or came back.
 	changed func(lane string, up bool)
 	logger  *zap.Logger
@@ -39,7 +40,7 @@ const (
 func breakable(name string, portal *arcgis.Portal, timeout time.Duration, limiter *limiter, logger *zap.Logger) *lane {
 	l := &lane{
 		Portal: portal, name: name, timeout: timeout, limiter: limiter,
-		opened: make(chan struct{}, 1), changed: func(string, bool) {}, logger: logger,
+		opened: make(chan struct{}, 1), viewing: make(chan struct{}, 1), changed: func(string, bool) {}, logger: logger,
 	}
 	l.breaker = gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
 		Timeout:       askAgain / 2,
@@ -169,4 +170,16 @@ func (l *lane) Revoke(ctx context.Context, seat credential.SeatID) error {
 // Expiring implements schedule.Lister.
 func (l *lane) Expiring(ctx context.Context, until time.Time) ([]credential.ExpiringKey, error) {
 	return through(ctx, l, "list the keys that expire", func(ctx context.Context) ([]credential.ExpiringKey, error) { return l.Portal.Expiring(ctx, until) })
+}
+
+// Visible implements control.Viewer. Declarations take turns, so that a hundred of
+// them make no more calls at a time than one.
+func (l *lane) Visible(ctx context.Context, items []string) ([]string, error) {
+	select {
+	case l.viewing <- struct{}{}:
+		defer func() { <-l.viewing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return through(ctx, l, "read items", func(ctx context.Context) ([]string, error) { return l.Portal.Visible(ctx, items) })
 }

@@ -26,8 +26,13 @@ func (s *Service) apply(ctx context.Context, by caller, request Apply) (any, err
 	if before.Status == credential.StatusRegistered && before.Spec.Issuer != spec.Issuer {
 		return nil, fmt.Errorf("%w: a credential stays with its issuer (%s); declare another name for %s", errBad, before.Spec.Issuer, spec.Issuer)
 	}
-	if before.Spec.Item.SettingsHash() != spec.Item.SettingsHash() && answer.Result == ResultUpdated {
-		answer.Detail = "privileges, items or referrers change: the next key goes to a new item, with no downtime"
+	if answer.Result == ResultRegistered || before.Spec.Item.SettingsHash() != spec.Item.SettingsHash() {
+		if err := s.view(ctx, spec); err != nil {
+			return nil, err
+		}
+		if answer.Result == ResultUpdated {
+			answer.Detail = "privileges, items or referrers change: the next key goes to a new item, with no downtime"
+		}
 	}
 	if request.DryRun {
 		if before.Spec.Equal(spec) && answer.Result == ResultUpdated {
@@ -50,6 +55,26 @@ func (s *Service) apply(ctx context.Context, by caller, request Apply) (any, err
 	}
 	answer.Result, answer.Request, answer.Revision = done.Result, done.Request, done.Revision
 	return answer, err
+}
+
+// view refuses a spec with items that the issuer does not show. It is asked only
+// when a new item is to be given access to them, and then about all: the issuer may
+// refuse the whole list for one that has gone. Whatever else changes is not held up
+// by an item that somebody deleted long ago.
+func (s *Service) view(ctx context.Context, spec credential.Spec) error {
+	viewer := s.config.Viewers[spec.Issuer]
+	if viewer == nil || len(spec.Item.Items) == 0 {
+		return nil
+	}
+	missing, err := viewer.Visible(ctx, spec.Item.Items)
+	if err != nil {
+		return fmt.Errorf("issuer %s does not say whether the %d items are there, so nothing was changed: %w (apply the same again once it does)", spec.Issuer, len(spec.Item.Items), err)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%w: items: %s: not there, or hidden from the manager of issuer %s (try: check the ids, share the items with the manager, or leave them out)",
+			errBad, strings.Join(missing, ", "), spec.Issuer)
+	}
+	return nil
 }
 
 // frozen is the freeze that stands; nil = none.

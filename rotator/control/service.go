@@ -24,6 +24,13 @@ type Commander interface {
 	Look(ctx context.Context, name credential.Name) (credential.State, error)
 }
 
+// Viewer is an issuer that can say which items are there, for those who manage it.
+type Viewer interface {
+	// Visible returns those of the items that do not exist or are hidden. An error
+	// says nothing about any.
+	Visible(ctx context.Context, items []string) (missing []string, err error)
+}
+
 // Config is what a Service needs.
 type Config struct {
 	Conn      *nats.Conn
@@ -39,6 +46,9 @@ type Config struct {
 	// Check refuses a spec that this installation cannot carry out, and
 	// resolves its policy.
 	Check func(credential.Spec) (credential.Spec, error)
+	// Viewers look at items before a declaration is accepted: issuer → who asks
+	// it. One without is not asked.
+	Viewers map[string]Viewer
 	// Changed is told of a credential after its record changed.
 	Changed func(name credential.Name, after credential.State)
 	Limits  Limits

@@ -33,6 +33,9 @@ type ItemSpec struct {
 	// Personal acknowledges privileges that reach beyond location services
 	// (the portal's "personal" scope).
 	Personal bool `json:"personal,omitempty"`
+	// AllowUnlisted lets Privileges hold names that are not in the catalogue. It
+	// is no setting: the issuer never hears of it.
+	AllowUnlisted bool `json:"allow_unlisted,omitempty"`
 }
 
 // SettingsHash identifies the settings, whatever their order: the first 16

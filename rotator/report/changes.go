@@ -34,6 +34,7 @@ func changeWords(before credential.State, after credential.Spec) string {
 	changed("items", listWords(old.Item.Items), listWords(after.Item.Items))
 	changed("referrers", listWords(old.Item.Referrers), listWords(after.Item.Referrers))
 	changed("personal privileges", allowed(old.Item.Personal), allowed(after.Item.Personal))
+	changed("unlisted privileges", allowed(old.Item.AllowUnlisted), allowed(after.Item.AllowUnlisted))
 	changed("owner", old.Owner, after.Owner)
 	if len(parts) == 0 {
 		return ": title, folder, description, tags or labels"
@@ -61,8 +62,8 @@ func listWords(list []string) string {
 	return strings.Join(list, "+")
 }
 
-func allowed(personal bool) string {
-	if personal {
+func allowed(yes bool) string {
+	if yes {
 		return "allowed"
 	}
 	return "not allowed"

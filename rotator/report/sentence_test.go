@@ -142,6 +142,7 @@ func TestWhatIsDeclaredInWords(t *testing.T) {
 		"items none -> x":                              func(s *credential.Spec) { s.Item.Items = []string{"x"} },
 		"referrers none -> https://example.com":        func(s *credential.Spec) { s.Item.Referrers = []string{"https://example.com"} },
 		"personal privileges not allowed -> allowed":   func(s *credential.Spec) { s.Item.Personal = true },
+		"unlisted privileges not allowed -> allowed":   func(s *credential.Spec) { s.Item.AllowUnlisted = true },
 		"owner none -> maps team":                      func(s *credential.Spec) { s.Owner = "maps team" },
 		"title, folder, description, tags or labels":   func(s *credential.Spec) { s.Item.Title = "U" },
 		"issuer portal -> other, owner none -> a team": func(s *credential.Spec) { s.Issuer, s.Owner = "other", "a team" },

@@ -37,6 +37,7 @@ type entry struct {
 	Items       []string          `yaml:"items"`
 	Referrers   []string          `yaml:"referrers"`
 	Personal    bool              `yaml:"personal"`
+	Unlisted    bool              `yaml:"allow_unlisted_privileges"`
 	Policy      *policy           `yaml:"policy,required"`
 }
 
@@ -76,7 +77,7 @@ func Read(file string, data []byte) ([]Declaration, error) {
 			errs = append(errs, err)
 			return
 		}
-		declared = append(declared, e.declaration(r.Positions))
+		declared = append(declared, Declaration{Name: credential.Name(e.Name), Spec: e.spec(), Positions: r.Positions})
 	}
 	for _, doc := range docs {
 		if (doc.Has("name") || doc.Has("issuer")) && !doc.Has("credentials") {
@@ -102,22 +103,22 @@ func Read(file string, data []byte) ([]Declaration, error) {
 	return declared, err
 }
 
-// declaration is the entry as the core has it.
-func (e entry) declaration(positions strict.Positions) Declaration {
-	return Declaration{
-		Name: credential.Name(e.Name), Positions: positions,
-		Spec: credential.Spec{
-			Issuer: e.Issuer, Labels: e.Labels, Owner: e.Owner, Policy: e.Policy.core(),
-			Item: credential.ItemSpec{
-				Title: cmp.Or(e.Title, e.Name), Folder: e.Folder, Description: e.Description, Tags: e.Tags,
-				Privileges: e.Privileges, Items: e.Items, Referrers: e.Referrers, Personal: e.Personal,
-			},
+// spec is the entry as the core has it, without the defaults of its policy.
+func (e entry) spec() credential.Spec {
+	return credential.Spec{
+		Issuer: e.Issuer, Labels: e.Labels, Owner: e.Owner, Policy: e.Policy.core(),
+		Item: credential.ItemSpec{
+			Title: cmp.Or(e.Title, e.Name), Folder: e.Folder, Description: e.Description, Tags: e.Tags,
+			Privileges: e.Privileges, Items: e.Items, Referrers: e.Referrers, Personal: e.Personal, AllowUnlisted: e.Unlisted,
 		},
 	}
 }
 
-// core is the policy as the core has it, without defaults.
+// core is the policy as the core has it, without defaults; nil has none.
 func (p *policy) core() credential.Policy {
+	if p == nil {
+		return credential.Policy{}
+	}
 	declared := credential.Policy{
 		Lifetime: p.Lifetime.Core(), RotateBefore: p.RotateBefore.Core(), Schedule: p.Schedule,
 		Drain: p.Drain.Core(), DrainSet: p.Drain.Set, Settle: p.Settle.Core(), SettleSet: p.Settle.Set,

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/keyturn/keyturn/cmd/keyturn/internal/config/strict/schematest"
+	"github.com/keyturn/keyturn/rotator/arcgis/privilege"
 )
 
 func TestSchemaIsInStep(t *testing.T) {
@@ -22,9 +25,9 @@ func TestSchemaIsInStep(t *testing.T) {
 		want   string
 	}{
 		{credential("items", "items"), itemID.String()},
-		{credential("privileges", "items"), privilege.String()},
+		{credential("privileges", "items"), wellFormed.String()},
 		{credential("referrers", "items"), referrer.String()},
-		{credential("privileges", "items", "not"), "^" + itemAccess},
+		{credential("privileges", "items", "not"), "^" + privilege.ItemAccess},
 		{credential("labels", "propertyNames"), labelKey.String()},
 		{credential("policy", "properties", "confirm", "properties", "consumers", "items"), consumerName.String()},
 	} {
@@ -32,8 +35,20 @@ func TestSchemaIsInStep(t *testing.T) {
 			t.Errorf("the pattern is %v, in the program %s", test.schema["pattern"], test.want)
 		}
 	}
-	if most := credential("items")["maxItems"]; most != float64(maxItems) {
-		t.Errorf("at most %v items, in the program %d", most, maxItems)
+	for _, bound := range []struct{ schema, want any }{
+		{credential("items")["maxItems"], float64(maxItems)}, {credential("referrers")["maxItems"], float64(maxReferrers)},
+		{credential("referrers", "items")["maxLength"], float64(maxReferrer)},
+	} {
+		if bound.schema != bound.want {
+			t.Errorf("at most %v, in the program %v", bound.schema, bound.want)
+		}
+	}
+	var names []any
+	for _, p := range privilege.Catalogue() {
+		names = append(names, p.Name)
+	}
+	if diff := cmp.Diff(names, s.At(t, "$defs", "credential", "oneOf", 1, "properties", "privileges", "items")["enum"]); diff != "" {
+		t.Errorf("the schema has another catalogue: %s", diff)
 	}
 }
 
@@ -66,9 +81,11 @@ func TestSchemaAgreesWithTheProgram(t *testing.T) {
 	for _, change := range [][2]string{
 		{"name: maps/web", "owner: me"}, {"issuer: example\n", "issuer: example\n    extra: 1\n"}, {"issuer: example", "issuer: ''"}, {"issuer: example\n", "issuer: example\n    title: ''\n"},
 		{"issuer: example\n", "issuer: example\n    tags: [a, a]\n"}, {"issuer: example\n", "issuer: example\n    tags: ['a,b']\n"}, {"issuer: example\n", "issuer: example\n    tags: [' ']\n"},
-		{"issuer: example\n", "issuer: example\n    labels: {a: 1}\n"}, {"issuer: example\n", "issuer: example\n    labels: {'a b': c}\n"}, {"issuer: example\n", "issuer: example\n    referrers: [a]\n"},
+		{"issuer: example\n", "issuer: example\n    labels: {a: 1}\n"}, {"issuer: example\n", "issuer: example\n    labels: {'a b': c}\n"}, {"issuer: example\n", "issuer: example\n    referrers: ['*.*']\n"},
 		{"issuer: example\n", "issuer: example\n    personal: 'yes'\n"}, {"issuer: example\n", "issuer: example\n    owner: \"a\\tb\"\n"}, {"issuer: example\n", "issuer: example\n    labels: {a: \"b\\nc\"}\n"},
 		{privileges, ""}, {privileges, "    privileges: []"}, {privileges, "    items: []"}, {privileges, "    privileges: [a]"}, {privileges, "    items: [a]"},
+		{privileges, "    privileges: [premium:user:basemap]"}, {privileges, privileges + "\n    allow_unlisted_privileges: 'yes'"},
+		{privileges, "    allow_unlisted_privileges: false\n    privileges: [portal:admin:viewItems]"},
 		{privileges, "    privileges: [portal:app:access:item:0123456789abcdef0123456789abcdef]"},
 		{lifetime, "lifetime: 90"}, {lifetime, "lifetime:"}, {lifetime, "rotate_before: 1d"}, {lifetime, lifetime + "\n      rotate_before: 1d\n      schedule: '@weekly'"},
 		{lifetime, lifetime + "\n      schedule: ''"}, {lifetime, lifetime + "\n      window: {}"}, {lifetime, lifetime + "\n      window:"},

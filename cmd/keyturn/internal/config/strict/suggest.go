@@ -5,16 +5,23 @@ import "strings"
 // DidYouMean is "; did you mean x?" for the candidate that a name was probably
 // meant to be, else empty.
 func DidYouMean(name string, candidates []string) string {
+	best := Nearest(name, candidates)
+	if best == "" {
+		return ""
+	}
+	return "; did you mean " + best + "?"
+}
+
+// Nearest is the candidate that a name was probably meant to be, else empty: at
+// most two typos away, whatever the case.
+func Nearest(name string, candidates []string) string {
 	best, distance := "", 3
 	for _, c := range candidates {
 		if d := typos(plain(name), plain(c)); d < distance && d <= max(1, len(c)/3) {
 			best, distance = c, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return "; did you mean " + best + "?"
+	return best
 }
 
 // plain drops what differs between the habits of spelling a name.
