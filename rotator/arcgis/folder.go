@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
+	"sync"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -110,6 +112,37 @@ func (p *Portal) makeFolder(ctx context.Context, at place) (string, error) {
 		return "", p.garbled(r, "a new folder without an id")
 	}
 	return made.Folder.ID, nil
+}
+
+// titles are the titles of folders, read once for each owner.
+type titles struct {
+	portal *Portal
+	mu     sync.Mutex
+	of     map[string]map[string]string // owner → id of a folder → its title
+}
+
+// title is that of a folder; the root has none.
+func (t *titles) title(ctx context.Context, owner, id string) (string, error) {
+	if id == "" {
+		return "", nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of[owner] == nil {
+		folders, err := t.portal.listFolders(ctx, owner)
+		if err != nil {
+			return "", err
+		}
+		t.of[owner] = map[string]string{}
+		for _, folder := range folders {
+			t.of[owner][folder.ID] = folder.Title
+		}
+	}
+	title, ok := t.of[owner][id]
+	if !ok {
+		return "", t.portal.fault(request{op: "list folders"}, credential.ClassRetryable, fmt.Errorf("the folder %s of %s is not there", cut(printable(id)), owner), "ask again: it may have been deleted just now")
+	}
+	return title, nil
 }
 
 // listed is an item as a folder's listing shows it. Its dates are not to be

@@ -148,6 +148,7 @@ type registered struct {
 	ClientSecret string   `json:"client_secret"`
 	Privileges   []string `json:"privileges"`
 	Referrers    []string `json:"httpReferrers"`
+	Personal     bool     `json:"isPersonalAPIToken"`
 	Active1      bool     `json:"apiToken1Active"`
 	Active2      bool     `json:"apiToken2Active"`
 }

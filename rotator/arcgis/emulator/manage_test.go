@@ -315,6 +315,36 @@ func TestUsageCountsAsStrings(t *testing.T) {
 	b.refused(b.post("/portals/other/usage"), 404)
 }
 
+func TestUsageByServiceWithCredits(t *testing.T) {
+	b := start(t, emulator.Config{})
+	c := b.basemaps()
+	for _, service := range []string{"geocode", "geocode", "", "places"} {
+		b.raw(http.MethodGet, b.srv.URL+"/emulator/resource", nil, url.Values{"token": {c.key("1")}, "service": {service}})
+	}
+	of := func(pairs ...string) map[string]object {
+		rows := map[string]object{}
+		for _, row := range b.ok(b.post("/portals/self/usage", append(pairs, "period", "1d")...))["data"].([]any) {
+			rows[row.(object)["stype"].(string)] = row.(object)
+		}
+		return rows
+	}
+	last := func(pairs any) string {
+		list := pairs.([]any)
+		return list[len(list)-1].([]any)[1].(string)
+	}
+	rows := of()
+	equal(t, len(rows), 3)
+	equal(t, last(rows["geocode"]["num"]), "2")
+	equal(t, last(rows["geocode"]["credits"]), "0.0800")
+	equal(t, last(rows["emulator"]["credits"]), "0.0000")
+	equal(t, len(of("stype", "geocode,places")), 2)
+	equal(t, len(of("appId", "nobody")), 0)
+	equal(t, len(of("etype", "geocodecnt")), 0)
+	only := of("vars", "credits")["places"]
+	equal(t, only["num"], nil)
+	equal(t, last(only["credits"]), "0.0000")
+}
+
 func TestSmallAnswers(t *testing.T) {
 	b := start(t, emulator.Config{})
 	c := b.basemaps()

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ func (p *Portal) landing(r *http.Request) reply {
 	return page(http.StatusOK, fmt.Sprintf(`<p>Nothing here is real: keys of this portal open nothing but its own resource.</p>
 <ul>
 <li>portal: <code>%s</code> (%s)</li>
-<li><a href="/emulator/resource">/emulator/resource</a> GET or POST with a key: says whether it works and whose it is</li>
+<li><a href="/emulator/resource">/emulator/resource</a> GET or POST with a key: says whether it works and whose it is; service=… counts it as that service's</li>
 <li><a href="/emulator/state">/emulator/state</a> GET: items, slots, counters, events</li>
 <li><a href="/emulator/faults">/emulator/faults</a> GET, PUT: disturbances</li>
 <li><a href="/emulator/knobs">/emulator/knobs</a> GET, PUT: what no document says</li>
@@ -119,7 +120,7 @@ func (p *Portal) resource(c *call) reply {
 		r.header = map[string]string{"WWW-Authenticate": `Bearer realm="` + Banner + `"`}
 		return r
 	}
-	p.used.count(who.app.ClientID, c.now)
+	p.used.count(who.app.ClientID, cmp.Or(c.form.Get("service"), ownService), c.now)
 	title := ""
 	if it := p.state.items[who.app.ItemID]; it != nil {
 		title = it.Title

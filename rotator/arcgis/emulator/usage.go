@@ -1,32 +1,52 @@
 package emulator
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 )
 
-// usageCounts counts the requests that keys made, per client id and hour. Both slots share a count, as
-// they share a client id. It is not part of the journal.
+// usageCounts counts the requests that keys made, per client id, service and hour. Both slots share a
+// count, as they share a client id. It is not part of the journal.
 type usageCounts struct {
 	mu    sync.Mutex
-	hours map[string]map[int64]int64 // client id → start of the hour in ms → requests
+	hours map[string]map[string]map[int64]int64 // client id → service → start of the hour in ms → requests
 }
 
-func newUsageCounts() *usageCounts { return &usageCounts{hours: map[string]map[int64]int64{}} }
+func newUsageCounts() *usageCounts {
+	return &usageCounts{hours: map[string]map[string]map[int64]int64{}}
+}
 
 const (
 	hourMS       = int64(time.Hour / time.Millisecond)
 	usageKeptFor = 60 * 24 * time.Hour
+	// ownService is what the resource counts as, unless it is asked in the name of another service.
+	ownService = "emulator"
 )
 
-func (u *usageCounts) count(clientID string, now time.Time) {
+// price is what one request costs, in credits. It is made up.
+func price(service string) float64 {
+	switch service {
+	case "geocode":
+		return 0.04
+	case "networkanalysis":
+		return 0.005
+	}
+	return 0
+}
+
+func (u *usageCounts) count(clientID, service string, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	of := u.hours[clientID]
+	if u.hours[clientID] == nil {
+		u.hours[clientID] = map[string]map[int64]int64{}
+	}
+	of := u.hours[clientID][service]
 	if of == nil {
 		of = map[int64]int64{}
-		u.hours[clientID] = of
+		u.hours[clientID][service] = of
 	}
 	hour := now.UnixMilli() - now.UnixMilli()%hourMS
 	if _, ok := of[hour]; !ok {
@@ -39,11 +59,18 @@ func (u *usageCounts) count(clientID string, now time.Time) {
 	of[hour]++
 }
 
-// between is the number of requests in hours that begin in [from, to).
-func (u *usageCounts) between(clientID string, from, to int64) (n int64) {
+// services are those that an app used, in order.
+func (u *usageCounts) services(clientID string) []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for hour, count := range u.hours[clientID] {
+	return slices.Sorted(maps.Keys(u.hours[clientID]))
+}
+
+// between is the number of requests in hours that begin in [from, to).
+func (u *usageCounts) between(clientID, service string, from, to int64) (n int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for hour, count := range u.hours[clientID][service] {
 		if hour >= from && hour < to {
 			n += count
 		}
@@ -56,8 +83,8 @@ type usageSeries struct {
 	Stype    string      `json:"stype"`
 	Username string      `json:"username"`
 	AppID    string      `json:"appId"`
-	Num      [][2]string `json:"num"`
-	Credits  [][2]string `json:"credits"`
+	Num      [][2]string `json:"num,omitempty"`
+	Credits  [][2]string `json:"credits,omitempty"`
 }
 
 var usagePeriods = map[string]time.Duration{
@@ -95,25 +122,38 @@ func (p *Portal) usage(c *call) (any, error) {
 	defer p.mu.RUnlock()
 	for _, id := range p.state.order {
 		a := p.state.apps[p.state.items[id].ClientID]
-		if a == nil || (!all && a.Owner != c.who.user) {
+		if a == nil || (!all && a.Owner != c.who.user) || !c.lets("appId", a.ClientID) || !c.lets("etype", serviceUsage) {
 			continue
 		}
-		if want := c.form.Get("appId"); want != "" && want != a.ClientID {
-			continue
-		}
-		s := usageSeries{Etype: "svcusg", Stype: "emulator", Username: a.Owner, AppID: a.ClientID, Num: [][2]string{}, Credits: [][2]string{}}
-		var total int64
-		for t := from - from%hourMS; t <= to; t += step {
-			n := p.used.between(a.ClientID, t, min(t+step, seen))
-			total += n
-			s.Num = append(s.Num, [2]string{strconv.FormatInt(t, 10), strconv.FormatInt(n, 10)})
-			s.Credits = append(s.Credits, [2]string{strconv.FormatInt(t, 10), "0.0"})
-		}
-		if total > 0 {
-			data = append(data, s)
+		for _, service := range p.used.services(a.ClientID) {
+			s := usageSeries{Etype: serviceUsage, Stype: service, Username: a.Owner, AppID: a.ClientID}
+			var total int64
+			for t := from - from%hourMS; t <= to; t += step {
+				n := p.used.between(a.ClientID, service, t, min(t+step, seen))
+				total += n
+				at := strconv.FormatInt(t, 10)
+				if c.lets("vars", "num") {
+					s.Num = append(s.Num, [2]string{at, strconv.FormatInt(n, 10)})
+				}
+				if c.lets("vars", "credits") {
+					s.Credits = append(s.Credits, [2]string{at, strconv.FormatFloat(float64(n)*price(service), 'f', 4, 64)})
+				}
+			}
+			if total > 0 && c.lets("stype", service) {
+				data = append(data, s)
+			}
 		}
 	}
 	return map[string]any{"startTime": from, "endTime": to, "period": period, "data": data}, nil
+}
+
+// serviceUsage is the only kind of usage that is counted here.
+const serviceUsage = "svcusg"
+
+// lets reports whether a filter, which may name several, lets a value pass. One that is not given does.
+func (c *call) lets(filter, value string) bool {
+	want := c.form.Get(filter)
+	return want == "" || slices.Contains(csv(want), value)
 }
 
 // usageCost says that everything here is free.
