@@ -219,7 +219,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.checkDenied(ctx, js)
 	inner.run("control", control.New(control.Config{
-		Conn: conn, Commander: d.engine, Freezer: d.record, Check: d.checkSpec, Viewers: d.viewers(), Version: semantic(version), Logger: d.logger,
+		Conn: conn, Commander: d.engine, Freezer: d.record, Check: d.checkSpec, Prove: d.prove, Viewers: d.viewers(), Version: semantic(version), Logger: d.logger,
 		Installation: c.Installation, Daemon: d.id, Now: wallClock, Limits: limits(c.Config),
 		Operators: func() control.Operators { return d.settings.Load().operators },
 		Keep:      keepDenials(js), Denied: d.metrics.deniedRequest,

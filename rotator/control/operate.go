@@ -30,6 +30,8 @@ func (s *Service) endpoints() []endpoint {
 		on("freeze", SubjectFreeze, RoleResponder, ofInstallation, s.freeze),
 		on("thaw", SubjectThaw, RoleResponder, ofInstallation, s.thaw),
 		on("apply", SubjectApply, RoleAdmin, ofCredential, s.apply),
+		on("adopt", SubjectAdopt, RoleAdmin, ofCredential, s.adopt),
+		on("remove", SubjectRemove, RoleAdmin, ofCredential, s.remove),
 		on("ack", SubjectAck, RoleConsumer, ofCredential, s.acknowledge),
 	}
 }
