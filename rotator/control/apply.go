@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -121,6 +122,9 @@ func (s *Service) freezeLate(ctx context.Context, name credential.Name) error {
 		return err
 	}
 	_, err = s.config.Commander.Command(ctx, name, credential.PutHold{Actor: frozen.Actor, Reason: frozen.Reason, Until: frozen.Until, Freeze: true})
+	if errors.Is(err, credential.ErrNothing) { // it began frozen, and this is a repeat
+		return nil
+	}
 	return err
 }
 
