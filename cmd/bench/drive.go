@@ -43,7 +43,7 @@ func driveAll(ctx context.Context, names []credential.Name, generation uint64, l
 	for _, r := range runners {
 		scheduler := schedule.New(schedule.Config{
 			Lanes: map[string]int{"bench": limit}, Now: time.Now, Logger: zap.NewNop(), Defer: r.leave,
-			Pass: func(ctx context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+			Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
 				if first != nil {
 					first(name)
 				}

@@ -106,7 +106,11 @@ func send(ctx context.Context, client *control.Client, declared []declare.Declar
 	group.SetLimit(16)
 	for i, d := range declared {
 		group.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+			timeout := requestTimeout
+			if len(d.Spec.Item.Items) > 0 { // the daemon asks the issuer for them
+				timeout += control.ViewTimeout
+			}
+			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			answer, err := client.Apply(ctx, control.Apply{Name: d.Name, Spec: d.Spec, DryRun: dryRun})
 			if err != nil {

@@ -17,33 +17,57 @@ import (
 	"github.com/keyturn/keyturn/vault"
 )
 
-// pass is what the scheduler calls.
-func (d *daemon) pass(ctx context.Context, name credential.Name, inspect bool) (schedule.Wake, error) {
-	if inspect {
-		if _, err := d.engine.Inspect(ctx, name); err != nil {
-			return schedule.Wake{}, err
-		}
-	}
+// pass is what the scheduler calls when a credential has something to do.
+func (d *daemon) pass(ctx context.Context, name credential.Name) (schedule.Wake, error) {
 	result, err := d.engine.Pass(ctx, name)
 	if err != nil {
 		return schedule.Wake{}, err
 	}
-	w := wake(result.State, result.Next, d.id)
-	w.Mine = result.Next.Reason == credential.ReasonInFlight
+	return d.wake(result.State, result.Next, d.id), nil
+}
+
+// probe is what the scheduler calls between the passes.
+func (d *daemon) probe(ctx context.Context, name credential.Name) (schedule.Wake, error) {
+	var state credential.State
+	again, err := d.engine.Inspect(ctx, name)
+	if err == nil {
+		state, err = d.engine.Look(ctx, name)
+	}
+	if ctx.Err() == nil {
+		d.metrics.probed(state, again, err)
+	}
+	if err != nil {
+		return schedule.Wake{}, err
+	}
+	w := d.plan(name, state, "")
+	w.Again = again
 	return w, nil
+}
+
+// probeEvery is how often a primary is probed: more often where the lead time
+// before its expiry is short.
+func (d *daemon) probeEvery(s credential.State) time.Duration {
+	if _, ok := s.Primary(); !ok || s.Status != credential.StatusRegistered || s.Removing != nil {
+		return 0
+	}
+	return min(d.settings.Load().Daemon.ProbeInterval.Value, s.Spec.Policy.RotateBefore.Std()/8)
 }
 
 // plan says when to look at a credential whose state was read elsewhere. By is
 // the daemon whose pass appended the last event; empty = none.
 func (d *daemon) plan(name credential.Name, state credential.State, by string) schedule.Wake {
-	return wake(state, d.engine.Plan(name, state), by)
+	return d.wake(state, d.engine.Plan(name, state), by)
 }
 
-func wake(s credential.State, next credential.Step, by string) schedule.Wake {
+func (d *daemon) wake(s credential.State, next credential.Step, by string) schedule.Wake {
 	now := wallClock()
 	w := schedule.Wake{
 		At: next.At, Lane: s.Spec.Issuer, Silent: s.Failure != nil && s.Failure.Silent,
 		Retry: retried(s), Pressing: pressing(s, now), Turn: turnOf(s, next, by, now),
+		Every: d.probeEvery(s), Mine: next.Reason == credential.ReasonInFlight,
+	}
+	if next.Kind == credential.StepWait && next.At.IsZero() && s.Status == credential.StatusRemoved {
+		w.Gone = len(s.Old) == 0
 	}
 	if next.Kind != credential.StepWait {
 		w.At = now
@@ -74,6 +98,7 @@ func (d *daemon) sweeper() *schedule.Sweeper {
 	return &schedule.Sweeper{
 		Spec: d.settings.Load().Daemon.Sweep, Specs: d.specs, Soon: d.soon, Calendar: d.calendar, Recover: d.record.Recover,
 		Plan:    func(e credential.Entry) schedule.Wake { return d.plan(e.Name, e.State, passOf(e.Event)) },
+		Strays:  d.strays,
 		Issuers: listers, Scheduler: d.scheduler, Now: wallClock, Logger: d.logger,
 	}
 }
@@ -199,6 +224,11 @@ func (d *daemon) passes(err error) {
 // way already; the sweep finds what changed meanwhile.
 func (d *daemon) jumped(by time.Duration) {
 	d.logger.Warn("the clock has jumped, or this machine has slept: everything is planned anew", zap.Duration(logkey.By, by))
+	d.sweepSoon()
+}
+
+// sweepSoon asks for a sweep that does not wait for its time.
+func (d *daemon) sweepSoon() {
 	select {
 	case d.soon <- struct{}{}:
 	default:
@@ -209,6 +239,7 @@ func (d *daemon) jumped(by time.Duration) {
 func (d *daemon) issuerChanged(name string, up bool) {
 	if !up {
 		d.metrics.up.WithLabelValues(name).Set(0)
+		d.scheduler.Away(name)
 		return
 	}
 	d.metrics.up.WithLabelValues(name).Set(1)

@@ -199,6 +199,7 @@ issuers:
 daemon:
   http: 127.0.0.1:0
   sweep: "* * * * *"
+  stray_grace: 30s
   workers: 128
 operators:
   dev: {key: %s, roles: [{role: admin, namespaces: ["*"]}]}

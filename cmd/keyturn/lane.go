@@ -23,8 +23,8 @@ type lane struct {
 	timeout time.Duration
 	limiter *limiter // nil = no rate limit
 	breaker *gobreaker.CircuitBreaker[any]
-	opened  chan struct{} // one slot
-	viewing chan struct{} // one slot: one declaration at a time is looked into
+	opened  chan struct{}  // one slot
+	items   chan seenItems // one slot: who has it looks for items
 	// changed is told when the issuer went or came back.
 	changed func(lane string, up bool)
 	logger  *zap.Logger
@@ -40,8 +40,9 @@ const (
 func breakable(name string, portal *arcgis.Portal, timeout time.Duration, limiter *limiter, logger *zap.Logger) *lane {
 	l := &lane{
 		Portal: portal, name: name, timeout: timeout, limiter: limiter,
-		opened: make(chan struct{}, 1), viewing: make(chan struct{}, 1), changed: func(string, bool) {}, logger: logger,
+		opened: make(chan struct{}, 1), items: make(chan seenItems, 1), changed: func(string, bool) {}, logger: logger,
 	}
+	l.items <- seenItems{}
 	l.breaker = gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
 		Timeout:       askAgain / 2,
 		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= tripAfter },
@@ -141,7 +142,8 @@ func heard[T any](ctx context.Context, l *lane, call func(context.Context) (T, e
 	return value, err
 }
 
-// EnsureItem implements engine.Issuer, as do the four that follow.
+// EnsureItem implements engine.Issuer, as do the four that follow. A test finds what
+// a Portal can be asked and nobody asks through here.
 func (l *lane) EnsureItem(ctx context.Context, order credential.ItemOrder) (string, error) {
 	return through(ctx, l, "find or make the item", func(ctx context.Context) (string, error) { return l.Portal.EnsureItem(ctx, order) })
 }
@@ -172,14 +174,45 @@ func (l *lane) Expiring(ctx context.Context, until time.Time) ([]credential.Expi
 	return through(ctx, l, "list the keys that expire", func(ctx context.Context) ([]credential.ExpiringKey, error) { return l.Portal.Expiring(ctx, until) })
 }
 
-// Visible implements control.Viewer. Declarations take turns, so that a hundred of
-// them make no more calls at a time than one.
-func (l *lane) Visible(ctx context.Context, items []string) ([]string, error) {
-	select {
-	case l.viewing <- struct{}{}:
-		defer func() { <-l.viewing }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	return through(ctx, l, "read items", func(ctx context.Context) ([]string, error) { return l.Portal.Visible(ctx, items) })
+// Edit implements engine.Keeper, as do the two that follow.
+func (l *lane) Edit(ctx context.Context, item string, marker credential.Marker, spec credential.ItemSpec) error {
+	_, err := through(ctx, l, "edit item "+item, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, l.Portal.Edit(ctx, item, marker, spec)
+	})
+	return err
+}
+
+// Remove is described at Edit.
+func (l *lane) Remove(ctx context.Context, item string, revoke bool) error {
+	_, err := through(ctx, l, "delete item "+item, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.Portal.Remove(ctx, item, revoke) })
+	return err
+}
+
+// Marked is described at Edit.
+func (l *lane) Marked(ctx context.Context, installation string, names []credential.Name) ([]credential.MarkedItem, error) {
+	return through(ctx, l, "list our items", func(ctx context.Context) ([]credential.MarkedItem, error) {
+		return l.Portal.Marked(ctx, installation, names)
+	})
+}
+
+// Look implements engine.Looker.
+func (l *lane) Look(ctx context.Context, item string) (credential.FoundItem, error) {
+	return through(ctx, l, "read item "+item, func(ctx context.Context) (credential.FoundItem, error) { return l.Portal.Look(ctx, item) })
+}
+
+// Discover lists the API key credentials of the portal, whoever made them.
+func (l *lane) Discover(ctx context.Context) ([]credential.FoundItem, error) {
+	return through(ctx, l, "discover items", l.Portal.Discover)
+}
+
+// Usage tells what was counted for an item.
+func (l *lane) Usage(ctx context.Context, item string, from, to time.Time) ([]credential.Usage, error) {
+	return through(ctx, l, "ask for the usage of item "+item, func(ctx context.Context) ([]credential.Usage, error) {
+		return l.Portal.Usage(ctx, item, from, to)
+	})
+}
+
+// ManagerExpiry is when the manager's own key expires; zero = it has none.
+func (l *lane) ManagerExpiry(ctx context.Context) (time.Time, error) {
+	return through(ctx, l, "read the manager's expiry", l.Portal.ManagerExpiry)
 }

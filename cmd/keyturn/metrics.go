@@ -35,6 +35,11 @@ type metrics struct {
 	claims    *holdings
 	alarms    *alarms
 	expiry    *expiries
+	findings  *findings
+	probes    *prometheus.CounterVec
+	heals     *prometheus.CounterVec
+	deleted   *prometheus.CounterVec
+	unknown   *prometheus.GaugeVec
 }
 
 // note keeps what is shown of a credential.
@@ -42,6 +47,7 @@ func (m *metrics) note(name credential.Name, s credential.State) {
 	m.expiry.note(name, s)
 	m.claims.note(name, s)
 	m.alarms.note(name, s)
+	m.findings.note(name, s)
 }
 
 // expiries knows the expiry of each primary key, for the soonest of each issuer.
@@ -93,7 +99,20 @@ func newMetrics(scheduler *schedule.Scheduler) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(), expiry: &expiries{keys: map[credential.Name]expiring{}},
 		claims: &holdings{claims: map[credential.Name]held{}}, alarms: &alarms{now: map[credential.Name]string{}},
+		findings: &findings{now: map[credential.Name]found{}},
 	}
+	m.probes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_probes_total", Help: "Probes of primary keys by result (clean, differs, suspected: it is looked at again at once, failed: the record was not to be read or written).",
+	}, []string{"issuer", "result"})
+	m.heals = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_heals_total", Help: "Keys that were dead at the issuer and were replaced, by what took over (new-key, draining-key).",
+	}, []string{"issuer", "by"})
+	m.deleted = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_items_deleted_total", Help: "Items that were left and are deleted; stray ones are what a call without an answer left.",
+	}, []string{"issuer", "stray"})
+	m.unknown = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "keyturn_unknown_items", Help: "Items with the mark of this installation whose credential has no record, as the daemon sees it that lists them.",
+	}, []string{"issuer"})
 	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 	m.rotations = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "keyturn_rotations_total", Help: "Rotations by result (started, promoted, ended, abandoned, attempt_failed) and reason.",
@@ -138,7 +157,7 @@ func newMetrics(scheduler *schedule.Scheduler) *metrics {
 		Name: "keyturn_daemons", Help: "Daemons of this installation that live, this one included.",
 	})
 	m.daemons.Set(1)
-	m.registry.MustRegister(m.claimed, m.denied, m.differs, m.reloads, m.up, m.daemons, m.claims, m.alarms, lanesCollector{scheduler},
+	m.registry.MustRegister(m.claimed, m.denied, m.differs, m.reloads, m.up, m.daemons, m.claims, m.alarms, m.findings, m.probes, m.heals, m.deleted, m.unknown, lanesCollector{scheduler},
 		m.rotations, m.steps, m.calls, m.failures, m.events, m.conflicts, m.skew, m.manager, m.expiry,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -159,12 +178,21 @@ func laneDesc() *prometheus.Desc {
 		"Credentials in a lane: queued, running, silent (waiting for the issuer to answer), and limit, this daemon's share.", []string{"issuer", "kind"}, nil)
 }
 
+func lateDesc() *prometheus.Desc {
+	return prometheus.NewDesc("keyturn_probe_lag_seconds",
+		"How long the most overdue probe of a lane has waited: by so much the interval is longer than planned.", []string{"issuer"}, nil)
+}
+
 // Describe implements prometheus.Collector.
-func (lanesCollector) Describe(out chan<- *prometheus.Desc) { out <- laneDesc() }
+func (lanesCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- laneDesc()
+	out <- lateDesc()
+}
 
 // Collect implements prometheus.Collector.
 func (l lanesCollector) Collect(out chan<- prometheus.Metric) {
 	for name, load := range l.Loads() {
+		out <- prometheus.MustNewConstMetric(lateDesc(), prometheus.GaugeValue, load.Late.Seconds(), name)
 		for kind, n := range map[string]int{"queued": load.Queued, "running": load.Running, "silent": load.Silent, "limit": load.Limit} {
 			out <- prometheus.MustNewConstMetric(laneDesc(), prometheus.GaugeValue, float64(n), name, kind)
 		}
@@ -196,16 +224,24 @@ func word(op string) string {
 // committed counts what an event means.
 func (m *metrics) committed(event credential.Event, after credential.State) {
 	m.events.WithLabelValues(string(event.Fact.Type())).Inc()
-	m.note(after.Name, after)
+	defer m.note(after.Name, after)
 	switch f := event.Fact.(type) {
+	case credential.ItemDeleted:
+		m.deleted.WithLabelValues(after.Spec.Issuer, yesNo(m.findings.stray(after.Name, f.Item))).Inc()
 	case credential.Started:
 		m.rotations.WithLabelValues("started", string(f.Rotation.Reason)).Inc()
+		if f.Rotation.Reason == credential.ReasonRefused {
+			m.heals.WithLabelValues(after.Spec.Issuer, "new-key").Inc()
+		}
 	case credential.Promoted:
 		reason := "first-key"
 		if after.Rotation != nil {
 			reason = string(after.Rotation.Reason)
 		}
 		m.rotations.WithLabelValues("promoted", reason).Inc()
+		if after.Healed.Equal(event.At) {
+			m.heals.WithLabelValues(after.Spec.Issuer, "draining-key").Inc()
+		}
 	case credential.Abandoned:
 		m.rotations.WithLabelValues("abandoned", "settings-changed").Inc()
 	case credential.Failed:

@@ -70,11 +70,14 @@ func (d *daemon) reload() {
 		}
 		d.specs <- now.Daemon.Sweep
 	}
+	if now.Daemon.ProbeInterval != before.Daemon.ProbeInterval {
+		d.sweepSoon() // which plans each probe anew
+	}
 	d.share()
 }
 
 // merge takes over what can change while the daemon runs: the operators, the
-// issuers' limits (but not whether there is a rate limit at all), the sweeps and the log level.
+// issuers' limits (but not whether there is a rate limit at all), the sweeps, the probes and the log level.
 // Secrets are not among it, since they are read anew whenever they are needed.
 func merge(before, read *config.Config) (now *config.Config, taken, later []string) {
 	merged := *before
@@ -86,6 +89,10 @@ func merge(before, read *config.Config) (now *config.Config, taken, later []stri
 			merged.Daemon.LogLevel = read.Daemon.LogLevel
 		case field == "daemon.sweep":
 			merged.Daemon.Sweep = read.Daemon.Sweep
+		case field == "daemon.probe_interval":
+			merged.Daemon.ProbeInterval = read.Daemon.ProbeInterval
+		case field == "daemon.stray_grace":
+			merged.Daemon.StrayGrace = read.Daemon.StrayGrace
 		case strings.HasPrefix(field, "operators."):
 			merged.Operators = read.Operators
 		case field == "operator.seed": // of the command line

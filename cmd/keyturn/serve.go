@@ -40,8 +40,8 @@ Any number of daemons may run with the same configuration: they share the work
 and the limits of the issuers.
 SIGTERM lets the steps that are under way finish, for at most ten seconds; what is
 left over goes on at another daemon, or at the next start.
-SIGHUP reads the configuration again: the operators, the issuers' limits, the sweeps and
-the log level change at once, a new signing key is looked for; for the rest it says which
+SIGHUP reads the configuration again: the operators, the issuers' limits, the sweeps,
+the probes and the log level change at once, a new signing key is looked for; for the rest it says which
 field needs a restart.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, calendar, err := o.load()
@@ -80,6 +80,7 @@ type daemon struct {
 	engine    *engine.Engine
 	scheduler *schedule.Scheduler
 	metrics   *metrics
+	unknown   toldItems
 }
 
 // serve runs the daemon until ctx ends. Ready, if given, is called once when
@@ -91,14 +92,14 @@ func serve(ctx context.Context, c *config.Config, calendar *schedule.Calendar, l
 func newDaemon(c *config.Config, calendar *schedule.Calendar, logger *zap.Logger, o serveOptions) *daemon {
 	d := &daemon{
 		options: o, calendar: calendar, logger: logger, id: "d-" + engine.NewID()[:8],
-		status: newStatus("vault", "nats", "record"), issuers: map[string]*lane{},
+		status: newStatus("vault", "nats", "record"), issuers: map[string]*lane{}, unknown: toldItems{items: map[string]map[string]bool{}},
 		specs: make(chan string, 1), soon: make(chan struct{}, 1), rekey: make(chan struct{}, 1),
 	}
 	d.settings.Store(newSettings(c))
 	alone := peers.NewFleet(d.id)
 	d.fleet.Store(&alone)
 	d.scheduler = schedule.New(schedule.Config{
-		Pass: d.pass, Lanes: lanes(c), Defer: d.leave, Jumped: d.jumped, Failing: d.passes, Now: wallClock, Logger: logger,
+		Pass: d.pass, Probe: d.probe, Lanes: lanes(c), Defer: d.leave, Jumped: d.jumped, Failing: d.passes, Now: wallClock, Logger: logger,
 	})
 	d.metrics = newMetrics(d.scheduler)
 	return d

@@ -52,8 +52,9 @@ func (p *Portal) Discover(ctx context.Context) ([]credential.FoundItem, error) {
 			switch {
 			case err == nil:
 				looked[at] = &found
-			case credential.IsClass(err, credential.ClassNotFound), errors.Is(err, errNoCredential): // deleted meanwhile, or another app
-			case errors.Is(err, errNoSecret), codeOf(err) == http.StatusForbidden, codeOf(err) == http.StatusBadRequest: // not ours to manage, or not registered any more
+			case errors.Is(err, errNoCredential): // another app
+			case codeOf(err) == http.StatusBadRequest: // deleted or unregistered meanwhile
+			case errors.Is(err, errNoSecret), codeOf(err) == http.StatusForbidden: // not ours to manage
 			default:
 				return err
 			}
@@ -148,5 +149,5 @@ func (p *Portal) look(ctx context.Context, item string, folders *titles) (creden
 func (d description) hasKeys() bool {
 	return slices.ContainsFunc(d.item.TypeKeywords, func(word string) bool {
 		return word == keywordKeys || strings.HasPrefix(word, keywordInstallation)
-	}) || slices.ContainsFunc([]int{1, 2}, func(slot int) bool { return d.app.active(slot) || !d.slots()[slot-1].Expires.IsZero() })
+	}) || d.app.active(1) || d.app.active(2)
 }

@@ -100,6 +100,7 @@ func TestDiscoverReadsEveryPageAndFolderOnce(t *testing.T) {
 		must(t, err)
 	}
 	before := b.emulated.Calls()
+	b.calls.wire()
 	seen, err := b.restarted().Discover(t.Context())
 	must(t, err)
 	folders := map[string]int{}
@@ -108,6 +109,11 @@ func TestDiscoverReadsEveryPageAndFolderOnce(t *testing.T) {
 	}
 	if len(seen) != 130 || folders["keys of ours"] != 65 || folders[""] != 65 {
 		t.Errorf("%d items: %v", len(seen), folders)
+	}
+	for _, r := range b.calls.wire() {
+		if q := r.PostForm.Get("q"); strings.HasSuffix(r.URL.Path, "/search") && !strings.HasPrefix(q, "orgid:"+b.organisation()+" AND ") {
+			t.Errorf("searched everywhere: %s", q)
+		}
 	}
 	after := b.emulated.Calls()
 	for path, most := range map[string]int{
@@ -143,7 +149,7 @@ func TestLookAtWhatIsNoCredential(t *testing.T) {
 	if found, err := b.portal.Look(t.Context(), personal); err != nil || !found.Spec.Personal {
 		t.Errorf("%+v, %v", found, err)
 	}
-	// a portal without the keyword: a key, or a date, tells
+	// a portal without the keyword: a key tells
 	p := portalOfOneItem(t, nil)
 	_, err = p.Look(t.Context(), "i")
 	must(t, err)
@@ -161,4 +167,47 @@ func TestLookAtWhatIsNoCredential(t *testing.T) {
 	})
 	_, err = p.Look(t.Context(), "i")
 	fault(t, err, credential.ClassRetryable, "folder f")
+}
+
+func (b *bench) organisation() string {
+	b.Helper()
+	id, _ := b.byHand("/portals/self", url.Values{})["id"].(string)
+	if id == "" {
+		b.Fatal("the portal does not say which organisation it is")
+	}
+	return id
+}
+
+// What search finds and others do not let us manage is no failure.
+func TestDiscoverLeavesOutWhatIsNotOurs(t *testing.T) {
+	for name, registration := range map[string]string{
+		"hidden secret": `{"itemId":"i","client_id":"c"}`,
+		"denied":        `{"error":{"code":403,"message":"You do not have permissions to access this resource or perform this operation."}}`,
+		"garbage":       `<html>`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := portalOfOneItem(t, func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case strings.HasSuffix(r.URL.Path, "/search"):
+					_, _ = w.Write([]byte(`{"results":[{"id":"i"}],"nextStart":-1}`))
+				case strings.HasSuffix(r.URL.Path, "/registeredAppInfo"):
+					_, _ = w.Write([]byte(registration))
+				case strings.HasSuffix(r.URL.Path, "/users/"+user), strings.HasSuffix(r.URL.Path, "/portals/self"):
+					_, _ = w.Write([]byte(`{}`))
+				default:
+					return false
+				}
+				return true
+			})
+			seen, err := p.Discover(t.Context())
+			if name == "garbage" {
+				fault(t, err, credential.ClassRetryable)
+				return
+			}
+			must(t, err)
+			if len(seen) != 0 {
+				t.Errorf("got %+v", seen)
+			}
+		})
+	}
 }

@@ -68,21 +68,25 @@ func unwrapped(err error) error {
 }
 
 // matching returns a Referer that the referrers let pass; empty = any. How
-// exactly the portal compares is not known, so one without a wildcard is
-// preferred, and what comes out is what a browser would send.
+// exactly the portal compares is not known, so one that says its scheme is
+// preferred, then one without a wildcard, and what comes out is what a browser
+// would send.
 func matching(referrers []string) string {
-	best := ""
+	best, points := "", -1
 	for _, referrer := range referrers {
 		referrer = strings.TrimSpace(referrer)
 		if referrer == "" || !plain(referrer) {
 			continue
 		}
-		if best == "" {
-			best = referrer
+		worth := 0
+		if strings.Contains(referrer, "://") {
+			worth += 2
 		}
 		if !strings.Contains(referrer, "*") {
-			best = referrer
-			break
+			worth++
+		}
+		if worth > points {
+			best, points = referrer, worth
 		}
 	}
 	if best == "" {

@@ -92,6 +92,9 @@ func TestUsageOfALongTimeIsAskedInParts(t *testing.T) {
 			continue
 		}
 		parts++
+		if r.PostForm.Get("appId") != b.clientID(item) {
+			t.Error("asked for all")
+		}
 		begin, err := strconv.ParseInt(r.PostForm.Get("startTime"), 10, 64)
 		must(t, err)
 		end, err := strconv.ParseInt(r.PostForm.Get("endTime"), 10, 64)

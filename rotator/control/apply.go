@@ -94,9 +94,11 @@ func (s *Service) view(ctx context.Context, spec credential.Spec) error {
 	if viewer == nil || len(spec.Item.Items) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, ViewTimeout)
+	defer cancel()
 	missing, err := viewer.Visible(ctx, spec.Item.Items)
 	if err != nil {
-		return fmt.Errorf("issuer %s does not say whether the %d items are there, so nothing was changed: %w (apply the same again once it does)", spec.Issuer, len(spec.Item.Items), err)
+		return fmt.Errorf("issuer %s does not say whether the items are there, so nothing was changed: %w (apply the same again once it does)", spec.Issuer, err)
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%w: items: %s: not there, or hidden from the manager of issuer %s (try: check the ids, share the items with the manager, or leave them out)",

@@ -24,6 +24,10 @@ type Commander interface {
 	Look(ctx context.Context, name credential.Name) (credential.State, error)
 }
 
+// ViewTimeout bounds how long items are looked for before a declaration is
+// accepted. Whoever applies one with items waits so much longer for the answer.
+const ViewTimeout = 20 * time.Second
+
 // Viewer is an issuer that can say which items are there, for those who manage it.
 type Viewer interface {
 	// Visible returns those of the items that do not exist or are hidden. An error
@@ -58,7 +62,7 @@ type Config struct {
 	Version string
 	// Started is called once, when requests are taken; may be nil.
 	Started func()
-	// Timeout bounds each request; zero = 10 s.
+	// Timeout bounds each request, but for what an issuer is asked; zero = 10 s.
 	Timeout time.Duration
 	Now     func() time.Time
 	Logger  *zap.Logger
@@ -187,7 +191,11 @@ func (s *Service) serve(ctx context.Context, name string, count *counter, handle
 				<-slots
 				s.work.Done()
 			}()
-			ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
+			timeout := s.config.Timeout
+			if name == "apply" {
+				timeout += ViewTimeout
+			}
+			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			began := time.Now()
 			answer, err := s.safely(name, func() (any, error) { return handle(ctx, request) })

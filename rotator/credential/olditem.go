@@ -58,6 +58,28 @@ func (s State) Uses(item string) bool {
 		onItem(s.Killed) || (s.Rotation != nil && onItem(s.Rotation.Target))
 }
 
+// Items are those that the record names: in use, to be deleted, or kept. One may be
+// there twice.
+func (s State) Items() []string {
+	var items []string
+	add := func(item string) {
+		if item != "" {
+			items = append(items, item)
+		}
+	}
+	for _, seat := range s.Seats {
+		add(seat.Item)
+	}
+	add(s.Killed.Item)
+	if s.Rotation != nil {
+		add(s.Rotation.Target.Item)
+	}
+	for _, old := range s.Old {
+		add(old.Item)
+	}
+	return append(items, s.Kept...)
+}
+
 // leave puts an item on the list of those to be deleted.
 func (s *State) leave(item string, at time.Time) {
 	if _, known := s.OldItem(item); item == "" || known {

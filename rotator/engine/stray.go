@@ -10,9 +10,10 @@ import (
 
 // Strays looks for items of ours that no event names, which is what an unanswered
 // call to make one leaves behind. Names are the credentials of the issuer, removed
-// ones too. It returns those that have such an item from now on, which the next pass
+// ones too; named are items of which it is known that a record names them, so that
+// not every record is read. It returns those that have such an item from now on, which the next pass
 // deletes, and the items of credentials that have no record: those are told only.
-func (e *Engine) Strays(ctx context.Context, issuer string, names []credential.Name, grace time.Duration) (of []credential.Name, unknown []credential.MarkedItem, err error) {
+func (e *Engine) Strays(ctx context.Context, issuer string, names []credential.Name, named map[string]bool, grace time.Duration) (of []credential.Name, unknown []credential.MarkedItem, err error) {
 	keeper, ok := e.config.Issuers[issuer].(Keeper)
 	if !ok {
 		return nil, nil, nil
@@ -22,6 +23,9 @@ func (e *Engine) Strays(ctx context.Context, issuer string, names []credential.N
 		return nil, nil, err
 	}
 	for _, item := range items {
+		if named[item.Item] {
+			continue
+		}
 		if item.Name == "" {
 			unknown = append(unknown, item)
 			continue

@@ -22,6 +22,7 @@ const (
 	FailedPasses = "failed_passes" // passes that could not read or write the record
 	Field        = "field"         // field of the configuration
 	Issuer       = "issuer"        // configured name of an issuer
+	Item         = "item"          // id of an item at an issuer
 	Left         = "left"          // time that is left
 	Key          = "key"           // public key that a sender claims
 	Operator     = "operator"      // name of an operator
@@ -41,6 +42,7 @@ const (
 	Step         = "step"          // step of a rotation
 	Subject      = "subject"       // NATS subject
 	Subjects     = "subjects"      // how many subjects
+	Title        = "title"         // title of an item
 	URL          = "url"           // address of a server
 	Version      = "version"       // version of keyturn
 )

@@ -17,6 +17,15 @@
 // planned. Planned work leaves a quarter of the lane to emergencies, and these
 // may take all of it. They wait for no budget of retries and no ramp.
 //
+// Between the passes each primary is probed: what issuer and Vault hold is compared
+// with the record, and a pass follows where they differ. Probes come last: they begin
+// when nothing is queued in the lane, take a quarter of it at most, give way to
+// whatever their credential has to do, and stop while the issuer does not answer. One daemon makes
+// them, the one whose turn a credential is with all of them idle; another one notices
+// within an interval that it is the first now. The next probe counts from the end of
+// the last, so a lane that cannot keep up stretches the interval. What one suspects
+// is looked at again ahead of all that nobody suspects.
+//
 // What fails how. A pass that fails, which means that the record could not be
 // read or written or that the pass panicked, is tried again after a growing delay
 // of at most half a minute, an emergency's within a second. Attempts that failed at the issuer are bounded by the

@@ -29,7 +29,7 @@ func newBusy(took map[string]time.Duration) *busy {
 	return &busy{passes: newPasses(), took: took, running: map[string]int{}}
 }
 
-func (b *busy) pass(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+func (b *busy) pass(_ context.Context, name credential.Name) (schedule.Wake, error) {
 	b.note(name)
 	b.add(name.Namespace(), 1)
 	time.Sleep(b.took[name.Namespace()])
@@ -190,7 +190,7 @@ func TestNoBudgetHoldsAnEmergencyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const emergencies, minutes = 20, 5
 		p := newPasses()
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 4}, Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 4}, Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			switch name.Namespace() {
 			case "a":
@@ -251,7 +251,7 @@ func TestNoRampHoldsAnEmergencyUp(t *testing.T) {
 func TestAnEmergencysFailedPassIsTriedAgainWithinASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
-		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			if time.Since(p.start) < 5*time.Minute {
 				return schedule.Wake{}, errors.New("no record")

@@ -25,6 +25,10 @@ type lane struct {
 	budget  *budget
 	silent  map[*item]struct{} // those whose last attempt got no answer
 	stirred time.Time          // when those were last looked at for an answer's sake
+
+	away             bool // the issuer does not answer: nothing is probed
+	suspects, probes probes
+	probing          map[*item]context.CancelFunc
 }
 
 // Load is how much there is in a lane.
@@ -32,6 +36,8 @@ type Load struct {
 	Queued, Running, Limit int
 	// Silent is how many wait for the issuer to answer anybody.
 	Silent int
+	// Late is how long the most overdue probe has waited.
+	Late time.Duration
 }
 
 // reserve is what emergencies have beyond the limit of planned work, so that one
@@ -56,7 +62,7 @@ func (l *lane) admits(workers int) bool {
 func (s *Scheduler) lane(name string) *lane {
 	l, ok := s.lanes[name]
 	if !ok {
-		l = &lane{name: name, budget: newBudget(), silent: map[*item]struct{}{}}
+		l = &lane{name: name, budget: newBudget(), silent: map[*item]struct{}{}, probing: map[*item]context.CancelFunc{}}
 		l.limit = limitOf(s.limits[name])
 		l.open = l.limit
 		s.lanes[name] = l
@@ -93,11 +99,18 @@ func (s *Scheduler) Limit(laneName string, limit int) {
 func (s *Scheduler) Loads() map[string]Load {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	loads := make(map[string]Load, len(s.lanes))
+	loads, now := make(map[string]Load, len(s.lanes)), s.config.Now()
 	for name, l := range s.lanes {
-		loads[name] = Load{Queued: len(l.queue), Running: l.workers, Limit: l.limit, Silent: len(l.silent)}
+		loads[name] = Load{Queued: len(l.queue), Running: l.workers, Limit: l.limit, Silent: len(l.silent), Late: l.late(now)}
 	}
 	return loads
+}
+
+// Away says that a lane's issuer does not answer: nothing is probed until Answered.
+func (s *Scheduler) Away(laneName string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lane(laneName).away = true
 }
 
 // Answered says that a lane's issuer is back after an outage: its backlog goes
@@ -107,13 +120,14 @@ func (s *Scheduler) Answered(laneName string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lane(laneName)
-	l.open = 1
+	l.open, l.away = 1, false
 	s.stir(l, false)
+	s.poke()
 }
 
 // hire starts a worker if the lane may have another one. The lock is held.
 func (s *Scheduler) hire(l *lane) {
-	if s.pass == nil || !l.admits(l.workers) {
+	if s.pass == nil || (!l.admits(l.workers) && !s.admitsProbe(l, l.workers)) {
 		return
 	}
 	l.workers++
@@ -131,51 +145,63 @@ func (s *Scheduler) hireAll(l *lane) {
 	}
 }
 
-// serve runs passes until the lane admits no other.
+// serve runs passes, and probes when there is none, until the lane admits no other.
 func (s *Scheduler) serve(ctx context.Context, l *lane) {
 	defer s.work.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		it, retry := s.next(l)
-		if it == nil {
+		if it, retry := s.next(l); it != nil {
+			s.run(ctx, l, it, retry)
+		} else if it := s.nextProbe(l); it != nil {
+			s.probe(ctx, l, it)
+		} else {
 			l.workers--
 			return
 		}
-		inspect, planned := it.inspect, 1
-		if it.wake.Emergency {
-			planned = 0
-		}
-		l.planned += planned
-		it.running, it.asked, it.inspect = true, false, false
-		s.mu.Unlock()
-
-		wake, err := s.look(ctx, it.name, inspect)
-
-		s.mu.Lock()
-		it.running = false
-		l.planned -= planned
-		if err != nil {
-			wake = s.retry(ctx, it, err)
-			it.inspect = it.inspect || inspect
-		} else {
-			it.failures = 0
-			if retry && !wake.Retry {
-				l.budget.refund()
-			}
-			s.failing.clear(s.config)
-			s.heard(l, it, wake)
-		}
-		if wake.Lane != "" && wake.Lane != l.name {
-			it.lane = s.lane(wake.Lane)
-		}
-		if it.again {
-			it.again = false
-			wake.At = s.config.Now()
-		}
-		it.wake = Wake{} // what this process had in hand is told anew
-		s.set(it, wake)
 	}
+}
+
+// run runs one pass. The lock is held before and after it.
+func (s *Scheduler) run(ctx context.Context, l *lane, it *item, retry bool) {
+	planned := 1
+	if it.wake.Emergency {
+		planned = 0
+	}
+	l.planned += planned
+	it.running, it.asked = true, false
+	s.mu.Unlock()
+
+	wake, err := look(ctx, it.name, s.config.Pass)
+
+	s.mu.Lock()
+	it.running = false
+	l.planned -= planned
+	if err != nil {
+		wake = it.wake
+		wake.At, wake.Lane = s.config.Now().Add(s.retry(ctx, it, err)), it.lane.name
+	} else {
+		it.failures = 0
+		if retry && !wake.Retry {
+			l.budget.refund()
+		}
+		s.failing.clear(s.config)
+		s.heard(l, it, wake)
+	}
+	it.wake = Wake{} // what this process had in hand is told anew
+	s.ended(it, wake)
+}
+
+// ended plans what follows a pass or a probe.
+func (s *Scheduler) ended(it *item, wake Wake) {
+	if wake.Lane != "" && wake.Lane != it.lane.name {
+		s.move(it, wake.Lane)
+	}
+	if it.again {
+		it.again = false
+		wake.At, wake.Gone = s.config.Now(), false
+	}
+	s.set(it, wake)
 }
 
 // next takes the most urgent item that the budget lets go, and tells whether it
@@ -200,14 +226,14 @@ func (s *Scheduler) next(l *lane) (it *item, retry bool) {
 	return nil, false
 }
 
-// look runs one pass; a panic is an error of this pass and of no other.
-func (s *Scheduler) look(ctx context.Context, name credential.Name, inspect bool) (wake Wake, err error) {
+// look runs one pass or probe; a panic is an error of this one and of no other.
+func look(ctx context.Context, name credential.Name, f func(context.Context, credential.Name) (Wake, error)) (wake Wake, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = &panicError{fmt.Sprint(r), string(debug.Stack())}
 		}
 	}()
-	return s.config.Pass(ctx, name, inspect)
+	return f(ctx, name)
 }
 
 // panicError is a pass that panicked.
@@ -215,8 +241,8 @@ type panicError struct{ value, stack string }
 
 func (p *panicError) Error() string { return "the pass panicked: " + p.value }
 
-// retry plans another pass after one that failed.
-func (s *Scheduler) retry(ctx context.Context, it *item, err error) Wake {
+// retry notes a failure and says after how long another try is due.
+func (s *Scheduler) retry(ctx context.Context, it *item, err error) time.Duration {
 	it.failures++
 	delay := min(250*time.Millisecond<<min(it.failures, 10), maxRetry)
 	if it.wake.Emergency {
@@ -234,9 +260,7 @@ func (s *Scheduler) retry(ctx context.Context, it *item, err error) Wake {
 	case ctx.Err() == nil:
 		s.failing.note(s.config, it, delay, err)
 	}
-	w := it.wake
-	w.At, w.Lane = s.config.Now().Add(delay), it.lane.name
-	return w
+	return delay
 }
 
 // heard keeps count of who waits for an answer of the issuer. When one pass got

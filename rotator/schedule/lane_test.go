@@ -26,7 +26,7 @@ type outage struct {
 	most    []int // passes at a time when each began
 }
 
-func (o *outage) pass(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+func (o *outage) pass(_ context.Context, name credential.Name) (schedule.Wake, error) {
 	urgency := urgencyOf(name)
 	if time.Now().Before(o.back) {
 		o.note(name)
@@ -102,7 +102,7 @@ func TestRetriesAreBoundedAndFirstAttemptsAreNot(t *testing.T) {
 		fail := func(pressing bool) schedule.Wake { // wants to be tried again each second
 			return schedule.Wake{At: time.Now().Add(time.Second), Lane: "l", Retry: true, Pressing: pressing}
 		}
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 4}, Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 4}, Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			switch name.Namespace() {
 			case "failing":
@@ -174,7 +174,7 @@ func TestAPanicIsAnErrorOfItsPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.DebugLevel)
 		p := newPasses()
-		drive(t, schedule.Config{Logger: zap.New(core), Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Logger: zap.New(core), Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			if name == "a/bad" && len(p.begun[name]) < 6 {
 				panic("nobody expects this")
@@ -221,7 +221,7 @@ func TestTheClockJumpsWhileTheTimerSleeps(t *testing.T) {
 		}
 		drive(t, schedule.Config{
 			Now: now, Jumped: func(by time.Duration) { jumps = append(jumps, by.Round(time.Minute)) },
-			Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+			Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 				p.note(name)
 				return schedule.Wake{}, nil
 			},
@@ -254,7 +254,7 @@ func TestRetriesThatGoWellAreNoBurden(t *testing.T) {
 		const failed = 500
 		p := newPasses()
 		well := p.start.Add(5 * time.Minute)
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 8}, Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 8}, Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			time.Sleep(10 * time.Millisecond)
 			if time.Now().Before(well) {
 				return schedule.Wake{At: time.Now().Add(time.Second), Lane: "l", Retry: true}, nil

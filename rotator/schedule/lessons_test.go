@@ -24,7 +24,7 @@ func TestLesson11AStandInPlansEverythingFromTheRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
 		const credentials = 100
-		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
@@ -62,7 +62,7 @@ func TestLesson11AStandInPlansEverythingFromTheRecord(t *testing.T) {
 func TestLesson11ASchedulerThatDoesNotKeepUpSaysHowFarItIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Pass: func(context.Context, credential.Name, bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Pass: func(context.Context, credential.Name) (schedule.Wake, error) {
 			<-release
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
@@ -116,7 +116,7 @@ func TestLesson15AfterAMachineSleptWhatIsDueRunsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &wall{}
 		ran := make(chan time.Time, 1)
-		s := schedule.New(schedule.Config{Now: clock.now, Logger: zap.NewNop(), Pass: func(context.Context, credential.Name, bool) (schedule.Wake, error) {
+		s := schedule.New(schedule.Config{Now: clock.now, Logger: zap.NewNop(), Pass: func(context.Context, credential.Name) (schedule.Wake, error) {
 			ran <- time.Now()
 			return schedule.Wake{}, nil
 		}})
@@ -144,7 +144,7 @@ func batch(t *testing.T, bad int, badLane string, misbehave func(ctx context.Con
 	synctest.Test(t, func(t *testing.T) {
 		const healthy, period, rounds = 20, 20 * time.Second, 12
 		p := newPasses()
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 4, "silent": 4}, Pass: func(ctx context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 4, "silent": 4}, Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
 			if name.Namespace() == "bad" {
 				return schedule.Wake{}, misbehave(ctx)
 			}

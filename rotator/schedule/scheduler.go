@@ -6,76 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/keyturn/keyturn/rotator/credential"
 )
-
-// Wake is what a pass asks for.
-type Wake struct {
-	// At is when to look again; zero = not by itself.
-	At time.Time
-	// Urgency orders a lane: the expiry of the primary key, the earliest
-	// first; zero = no key yet, which comes first of all.
-	Urgency time.Time
-	// Lane is the issuer.
-	Lane string
-	// Silent is true while the last attempt failed for want of an answer: the
-	// credential is looked at again when its issuer answers anybody.
-	Silent bool
-	// Retry is true after an attempt that failed at the issuer: the lane's budget
-	// bounds those. Pressing is true when the key's end is near: no budget holds
-	// it up.
-	Retry, Pressing bool
-	// Emergency is true while a leaked key lives: it goes before everything else
-	// in its lane, has a reserved share of it, and waits for no budget and no ramp.
-	Emergency bool
-	// Mine is true while this process has something in hand that the record does
-	// not name: what others say of the credential does not put it off.
-	Mine bool
-	// Turn says how it is shared with other daemons.
-	Turn Turn
-}
-
-// Turn is what decides which daemon begins. The zero Turn: no other is waited for.
-type Turn struct {
-	// Holder is the daemon that is at it; empty = none.
-	Holder string
-	// Attempts is how many have failed; each moves the turn to the next daemon.
-	Attempts int
-	// Delay is how long each daemon waits for the one before it.
-	Delay time.Duration
-	// Patience is how much longer all wait for a holder that lives.
-	Patience time.Duration
-}
-
-// Config is what a Scheduler needs.
-type Config struct {
-	// Pass looks at one credential. Inspect asks it to compare the issuer's
-	// word with the record first.
-	Pass func(ctx context.Context, name credential.Name, inspect bool) (Wake, error)
-	// Lanes: issuer → how many passes may run at a time; 0 or missing = 8. A
-	// quarter of them, at least one, is kept for emergencies; a lane of one has
-	// one more for those.
-	Lanes map[string]int
-	// Defer says how long after its time this daemon leaves a credential to
-	// others; nil = not at all. It is asked when the time has come, with the lock
-	// held: it must not call back.
-	Defer func(name credential.Name, turn Turn) time.Duration
-	// Jumped is told when the clock has jumped: it was set, or the machine slept.
-	// nil = nobody. It must not block.
-	Jumped func(by time.Duration)
-	// Failing is told of each pass that could not read or write the record, and
-	// with nil of the first one after it that could; nil = nobody. It is called
-	// with the lock held: it must not call back.
-	Failing func(err error)
-	// Grace is how long running passes may go on after Run was told to stop;
-	// zero = 10 s.
-	Grace time.Duration
-	// Now is the wall clock, with a monotonic reading.
-	Now    func() time.Time
-	Logger *zap.Logger
-}
 
 const (
 	defaultLane  = 8
@@ -103,6 +35,7 @@ type Scheduler struct {
 	limits  map[string]int            // issuer → passes at a time
 	pass    context.Context           // of the passes; nil before Run and after its end
 	failing failing
+	spread  float64 // where in its interval the next new credential is probed, 0 up to 1
 }
 
 // item is one credential.
@@ -116,10 +49,12 @@ type item struct {
 	failures int
 	queued   bool
 	running  bool
-	again    bool // woken while it ran
-	asked    bool // somebody wants it looked at, whatever the record says
-	inspect  bool
-	panicked string // the last panic that was logged
+	again    bool      // woken while it ran
+	asked    bool      // somebody wants it looked at, whatever the record says
+	suspect  bool      // which of the lane's heaps of probes holds it
+	place    int       // in that heap; -1 = none
+	probe    time.Time // when the next one is due
+	panicked string    // the last panic that was logged
 }
 
 // New returns a scheduler that knows no credential yet.
@@ -145,12 +80,12 @@ func (s *Scheduler) Set(name credential.Name, w Wake) {
 	s.set(s.item(name, w.Lane), w)
 }
 
-// Look plans a credential for now. Inspect has its issuer asked first.
-func (s *Scheduler) Look(name credential.Name, lane string, inspect bool) {
+// Look plans a credential for now.
+func (s *Scheduler) Look(name credential.Name, lane string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it := s.item(name, lane)
-	it.asked, it.inspect = true, it.inspect || inspect
+	it.asked = true
 	w := it.wake
 	w.At, w.Lane = s.config.Now(), lane
 	s.set(it, w)
@@ -201,25 +136,54 @@ func (s *Scheduler) Rebalance() {
 func (s *Scheduler) item(name credential.Name, laneName string) *item {
 	it, ok := s.known[name]
 	if !ok {
-		it = &item{name: name, index: -1}
+		it = &item{name: name, index: -1, place: -1, lane: s.lane(laneName)}
 		s.known[name] = it
 	}
-	if it.lane == nil || (it.lane.name != laneName && !it.queued && !it.running) {
-		it.lane = s.lane(laneName)
+	if it.lane.name != laneName && !it.queued && !it.running {
+		s.move(it, laneName)
 	}
 	return it
 }
 
+// move gives an item, which is in no queue, to another lane.
+func (s *Scheduler) move(it *item, laneName string) {
+	it.unprobe()
+	delete(it.lane.silent, it)
+	it.lane = s.lane(laneName)
+}
+
+// forget drops an item that does not run. The lock is held.
+func (s *Scheduler) forget(it *item) {
+	switch {
+	case it.queued:
+		heap.Remove(&it.lane.queue, it.index)
+		it.queued = false
+	case it.index >= 0:
+		heap.Remove(&s.due, it.index)
+	}
+	it.unprobe()
+	delete(it.lane.silent, it)
+	delete(s.known, it.name)
+}
+
 // set puts an item where its wake says. The lock is held.
 func (s *Scheduler) set(it *item, w Wake) {
+	if w.Gone && !it.running {
+		s.forget(it)
+		return
+	}
 	now := s.config.Now()
 	if it.wake.Mine && !it.running && (w.At.IsZero() || w.At.After(it.wake.At)) {
 		w.At, w.Mine = it.wake.At, true
 	}
 	it.wake = w
+	s.expect(it)
 	switch {
 	case it.running:
-		it.again = it.again || (!w.At.IsZero() && !w.At.After(now))
+		if !w.At.IsZero() && !w.At.After(now) {
+			it.again = true
+			it.lane.giveWay(it)
+		}
 		return
 	case it.queued:
 		if it.asked || (!w.At.IsZero() && !w.At.After(now)) {
@@ -331,10 +295,14 @@ func (s *Scheduler) dispatch() time.Duration {
 		heap.Push(&it.lane.queue, it)
 		s.hire(it.lane)
 	}
-	if len(s.due) == 0 {
-		return maxSleep
+	sleep := maxSleep
+	if len(s.due) > 0 {
+		sleep = min(sleep, s.due[0].at.Round(0).Sub(now))
 	}
-	return min(s.due[0].at.Round(0).Sub(now), maxSleep)
+	for _, l := range s.lanes {
+		sleep = min(sleep, s.probeSoon(l, now))
+	}
+	return sleep
 }
 
 // deferral is how long an item is left to other daemons. The lock is held.

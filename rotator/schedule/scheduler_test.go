@@ -57,7 +57,7 @@ func drive(t *testing.T, c schedule.Config, during func(s *schedule.Scheduler)) 
 func TestEachCredentialIsLookedAtWhenItIsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
-		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
@@ -84,15 +84,15 @@ func TestEachCredentialIsLookedAtWhenItIsDue(t *testing.T) {
 func TestAWakeUpDuringAPassLeadsToAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
-		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			time.Sleep(10 * time.Second)
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
 			s.Set("a/b", schedule.Wake{At: time.Now(), Lane: "l"})
 			advance(time.Second)
-			s.Look("a/b", "l", false) // while it runs
-			s.Look("a/b", "l", false) // merges with the one before
+			s.Look("a/b", "l") // while it runs
+			s.Look("a/b", "l") // merges with the one before
 			advance(time.Minute)
 		})
 		if got := len(p.order); got != 2 {
@@ -105,7 +105,7 @@ func TestOneCredentialRunsOnePassAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		running, most := 0, 0
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 8}, Pass: func(context.Context, credential.Name, bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 8}, Pass: func(context.Context, credential.Name) (schedule.Wake, error) {
 			mu.Lock()
 			running++
 			most = max(most, running)
@@ -117,7 +117,7 @@ func TestOneCredentialRunsOnePassAtATime(t *testing.T) {
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
 			for range 20 {
-				s.Look("a/b", "l", false)
+				s.Look("a/b", "l")
 				advance(300 * time.Millisecond)
 			}
 			advance(time.Minute)
@@ -131,7 +131,7 @@ func TestOneCredentialRunsOnePassAtATime(t *testing.T) {
 func TestASilentIssuerHoldsUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
-		drive(t, schedule.Config{Lanes: map[string]int{"silent": 4, "healthy": 4}, Pass: func(ctx context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"silent": 4, "healthy": 4}, Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
 			if name.Namespace() == "silent" {
 				<-ctx.Done() // never answers
 				return schedule.Wake{}, ctx.Err()
@@ -159,7 +159,7 @@ func TestASilentIssuerHoldsUpNobodyElse(t *testing.T) {
 func TestALaneTakesTheMostUrgentFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			time.Sleep(time.Second)
 			return schedule.Wake{}, nil
@@ -180,7 +180,7 @@ func TestALaneTakesTheMostUrgentFirst(t *testing.T) {
 func TestAFailedPassIsTriedAgainMoreSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
-		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			if time.Since(p.start) < 5*time.Minute {
 				return schedule.Wake{}, errors.New("no record")
@@ -209,7 +209,7 @@ func TestAnAnswerEndsTheWaitOfTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
 		back := p.start.Add(time.Minute)
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			if time.Now().Before(back) {
 				return schedule.Wake{At: time.Now().Add(time.Hour), Lane: "l", Silent: true}, nil
@@ -220,7 +220,7 @@ func TestAnAnswerEndsTheWaitOfTheOthers(t *testing.T) {
 				s.Set(credential.Name(fmt.Sprintf("a/%d", i)), schedule.Wake{At: time.Now(), Lane: "l"})
 			}
 			advance(2 * time.Minute)
-			s.Look("a/0", "l", false) // the issuer is back; somebody hears it
+			s.Look("a/0", "l") // the issuer is back; somebody hears it
 			advance(time.Second)
 		})
 		for i := range 10 {
@@ -236,7 +236,7 @@ func TestStopWaitsForRunningPassesWithinTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		finished, cut := false, false
 		start := time.Now()
-		drive(t, schedule.Config{Grace: 10 * time.Second, Pass: func(ctx context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Grace: 10 * time.Second, Pass: func(ctx context.Context, name credential.Name) (schedule.Wake, error) {
 			if name == "a/quick" {
 				time.Sleep(5 * time.Second)
 				finished = ctx.Err() == nil
@@ -255,27 +255,6 @@ func TestStopWaitsForRunningPassesWithinTheGrace(t *testing.T) {
 		}
 		if took := time.Since(start); took != 11*time.Second {
 			t.Errorf("stopping ended after %v, want the second before it and the grace", took)
-		}
-	})
-}
-
-func TestInspectIsKeptThroughAFailedPass(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var asked []bool
-		drive(t, schedule.Config{Pass: func(_ context.Context, _ credential.Name, inspect bool) (schedule.Wake, error) {
-			asked = append(asked, inspect)
-			if len(asked) == 1 {
-				return schedule.Wake{}, errors.New("no record")
-			}
-			return schedule.Wake{}, nil
-		}}, func(s *schedule.Scheduler) {
-			s.Look("a/b", "l", true)
-			advance(time.Minute)
-			s.Look("a/b", "l", false)
-			advance(time.Minute)
-		})
-		if fmt.Sprint(asked) != "[true true false]" {
-			t.Errorf("inspect: %v, want [true true false]", asked)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package schedule
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,10 +31,22 @@ type Sweeper struct {
 	// Plan says when a recovered credential is to be looked at.
 	Plan func(credential.Entry) Wake
 	// Issuers: configured name → issuer.
-	Issuers   map[string]Lister
+	Issuers map[string]Lister
+	// Strays looks for what unanswered calls left at an issuer, and returns the
+	// credentials that have something to do now; nil = it is not looked for. It is
+	// called for several issuers at a time.
+	Strays    func(ctx context.Context, issuer string, of Recorded) ([]credential.Name, error)
 	Scheduler *Scheduler
 	Now       func() time.Time
 	Logger    *zap.Logger
+}
+
+// Recorded is what the record has of an issuer.
+type Recorded struct {
+	// Names are its credentials, removed ones too.
+	Names []credential.Name
+	// Items are those that the credentials name.
+	Items map[string]bool
 }
 
 // Run sweeps on its cron spec until ctx ends.
@@ -68,8 +81,8 @@ type listed map[string]map[credential.SeatID]time.Time
 // tolerance is how far two accounts of an expiry may differ.
 const tolerance = 2 * time.Second
 
-// Sweep re-reads the record set, plans each credential, and has those inspected
-// whose expiry the issuer names otherwise.
+// Sweep re-reads the record set, plans each credential, has those probed whose
+// expiry the issuer names otherwise, and looks for strays.
 func (s *Sweeper) Sweep(ctx context.Context) error {
 	horizon := s.Now().Add(credential.MaxLifetime + 48*time.Hour)
 	said := listed{}
@@ -84,13 +97,50 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 			said[name][key.Seat] = key.Expires
 		}
 	}
-	return s.Recover(ctx, func(entry credential.Entry) error {
+	recorded := map[string]Recorded{} // issuer → what the record has of it
+	for name := range s.Issuers {
+		recorded[name] = Recorded{Items: map[string]bool{}}
+	}
+	if err := s.Recover(ctx, func(entry credential.Entry) error {
+		issuer := entry.State.Spec.Issuer
+		if of, ok := recorded[issuer]; ok {
+			of.Names = append(of.Names, entry.Name)
+			for _, item := range entry.State.Items() {
+				of.Items[item] = true
+			}
+			recorded[issuer] = of
+		}
 		s.Scheduler.Set(entry.Name, s.Plan(entry))
 		if said.differs(entry.State, s.Now()) {
-			s.Scheduler.Look(entry.Name, entry.State.Spec.Issuer, true)
+			s.Scheduler.Probe(entry.Name, issuer)
 		}
 		return nil
-	})
+	}); err != nil {
+		return err
+	}
+	s.strays(ctx, recorded)
+	return nil
+}
+
+// strays looks for them at all issuers side by side: the list of a large one takes
+// its time.
+func (s *Sweeper) strays(ctx context.Context, recorded map[string]Recorded) {
+	if s.Strays == nil {
+		return
+	}
+	var group sync.WaitGroup
+	for issuer := range s.Issuers {
+		group.Go(func() {
+			of, err := s.Strays(ctx, issuer, recorded[issuer])
+			if err != nil && ctx.Err() == nil {
+				s.Logger.Warn("items that unanswered calls left could not be looked for; the next sweep does", zap.String(logkey.Issuer, issuer), zap.Error(err))
+			}
+			for _, name := range of {
+				s.Scheduler.Look(name, issuer)
+			}
+		})
+	}
+	group.Wait()
 }
 
 // differs reports whether the issuer names another expiry of the primary than

@@ -45,9 +45,15 @@ func TestASweepFindsWhatWasMissed(t *testing.T) {
 			{Seat: credential.SeatID{Item: "i2", Slot: 1}, Expires: expires.Add(-24 * time.Hour)},
 		}}
 		passed := map[credential.Name][]string{}
-		s := schedule.New(schedule.Config{Now: time.Now, Logger: zap.NewNop(), Pass: func(_ context.Context, name credential.Name, inspect bool) (schedule.Wake, error) {
-			passed[name] = append(passed[name], fmt.Sprintf("%v inspect=%v", time.Since(start), inspect))
+		told := func(name credential.Name, what string) {
+			passed[name] = append(passed[name], fmt.Sprintf("%s after %v", what, time.Since(start)))
+		}
+		s := schedule.New(schedule.Config{Now: time.Now, Logger: zap.NewNop(), Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
+			told(name, "pass")
 			return schedule.Wake{}, nil
+		}, Probe: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
+			told(name, "probe")
+			return schedule.Wake{At: time.Now().Add(time.Minute), Lane: "portal"}, nil
 		}})
 		sweeper := &schedule.Sweeper{
 			Spec: "*/10 * * * *", Calendar: &schedule.Calendar{}, Issuers: map[string]schedule.Lister{"portal": issuer},
@@ -74,10 +80,12 @@ func TestASweepFindsWhatWasMissed(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, want := range map[credential.Name]string{
-			"a/same": "[11m0s inspect=false]", "a/shorter": "[10m0s inspect=true]", "a/gone": "[10m0s inspect=true]",
+			"a/same":    "[pass after 11m0s]",
+			"a/shorter": "[probe after 10m0s pass after 11m0s]",
+			"a/gone":    "[probe after 10m0s pass after 11m0s]",
 		} {
 			if got := fmt.Sprint(passed[name]); got != want {
-				t.Errorf("%s: passes %s, want %s", name, got, want)
+				t.Errorf("%s: %s, want %s", name, got, want)
 			}
 		}
 	})
@@ -87,9 +95,12 @@ func TestASweepFindsWhatWasMissed(t *testing.T) {
 // reason to think that its keys are gone.
 func TestAListThatCannotBeReadSaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var asked []bool
-		s := schedule.New(schedule.Config{Now: time.Now, Logger: zap.NewNop(), Pass: func(_ context.Context, _ credential.Name, inspect bool) (schedule.Wake, error) {
-			asked = append(asked, inspect)
+		var done []string
+		s := schedule.New(schedule.Config{Now: time.Now, Logger: zap.NewNop(), Pass: func(context.Context, credential.Name) (schedule.Wake, error) {
+			done = append(done, "pass")
+			return schedule.Wake{}, nil
+		}, Probe: func(context.Context, credential.Name) (schedule.Wake, error) {
+			done = append(done, "probe")
 			return schedule.Wake{}, nil
 		}})
 		sweeper := &schedule.Sweeper{
@@ -111,8 +122,8 @@ func TestAListThatCannotBeReadSaysNothing(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Fatal(err)
 		}
-		if fmt.Sprint(asked) != "[false]" {
-			t.Errorf("inspect of each pass: %v, want [false]", asked)
+		if fmt.Sprint(done) != "[pass]" {
+			t.Errorf("%v, want [pass]", done)
 		}
 	})
 }

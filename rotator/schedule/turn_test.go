@@ -36,7 +36,7 @@ func TestWhatIsAnothersTurnComesLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
 		u := &turns{leave: map[credential.Name]time.Duration{"a/theirs": 30 * time.Second, "a/dead": 30 * time.Second}}
-		drive(t, schedule.Config{Defer: u.of, Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Defer: u.of, Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			return schedule.Wake{}, nil
 		}}, func(s *schedule.Scheduler) {
@@ -65,7 +65,7 @@ func TestWhatAnotherDaemonDidIsNotLookedAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
 		u := &turns{leave: map[credential.Name]time.Duration{"a/waits": 30 * time.Second}}
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Defer: u.of, Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Defer: u.of, Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			time.Sleep(10 * time.Second)
 			return schedule.Wake{}, nil
@@ -76,7 +76,7 @@ func TestWhatAnotherDaemonDidIsNotLookedAt(t *testing.T) {
 				urgent = urgent.Add(time.Hour)
 			}
 			advance(time.Second)
-			s.Look("a/asked", "l", true)
+			s.Look("a/asked", "l")
 			for _, name := range []credential.Name{"a/waits", "a/queued", "a/asked"} {
 				s.Set(name, schedule.Wake{At: time.Now().Add(time.Hour), Lane: "l"})
 			}
@@ -94,7 +94,7 @@ func TestOurTurnComesBeforeOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
 		u := &turns{leave: map[credential.Name]time.Duration{"a/theirs": time.Second, "a/gone": time.Second}}
-		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Defer: u.of, Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Lanes: map[string]int{"l": 1}, Defer: u.of, Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			time.Sleep(10 * time.Second)
 			return schedule.Wake{}, nil
@@ -123,7 +123,7 @@ func TestWhatIsInHandIsNotPutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPasses()
 		u := &turns{leave: map[credential.Name]time.Duration{"a/b": 0}}
-		drive(t, schedule.Config{Defer: u.of, Pass: func(_ context.Context, name credential.Name, _ bool) (schedule.Wake, error) {
+		drive(t, schedule.Config{Defer: u.of, Pass: func(_ context.Context, name credential.Name) (schedule.Wake, error) {
 			p.note(name)
 			if len(p.begun[name]) == 1 {
 				u.set(name, time.Hour)

@@ -49,6 +49,7 @@ func (k *checker) Addf(path, format string, args ...any) {
 //	vault.login     at most one way; none of its secrets comes from Vault
 //	issuers.*       exactly one of password and api_key
 //	daemon.http     on the loopback unless allow_non_loopback
+//	daemon.stray_grace  ten minutes at least unless every issuer is on the loopback
 //	operators       no key stands there twice
 //	every tls       cert and key go together
 //	every secret    exactly one of value, file, env and vault
@@ -65,6 +66,7 @@ func (k *checker) config(c *Config) {
 		k.issuer("issuers."+name, c.Issuers[name])
 	}
 	k.daemon(c.Daemon)
+	k.strayGrace(c)
 	k.operators(c.Operators)
 	k.source("operator.seed", c.Operator.Seed, true)
 	k.breakGlass(c)
@@ -305,8 +307,25 @@ func (k *checker) daemon(d Daemon) {
 	if d.Workers < 1 || d.Workers > 1024 {
 		k.Addf("daemon.workers", "want 1 to 1024")
 	}
+	if d.ProbeInterval.Value != 0 {
+		k.between("daemon.probe_interval", d.ProbeInterval.Value, time.Second, 24*time.Hour)
+	}
 	k.between("daemon.max_clock_skew", d.MaxClockSkew.Value, time.Second, 24*time.Hour)
 	k.between("daemon.checkpoint_every", d.CheckpointEvery.Value, time.Second, 7*24*time.Hour)
+}
+
+// strayGrace: an item that is being made must never look as if it were left over.
+func (k *checker) strayGrace(c *Config) {
+	least := 10 * time.Minute
+	if !slices.ContainsFunc(slices.Collect(maps.Values(c.Issuers)), remote) {
+		least = 0 // emulated portals: there is nothing to lose
+	}
+	k.between("daemon.stray_grace", c.Daemon.StrayGrace.Value, least, 30*24*time.Hour)
+}
+
+func remote(i Issuer) bool {
+	u, err := url.Parse(i.URL)
+	return err != nil || !loopback(u.Hostname())
 }
 
 // cron checks a cron spec.

@@ -23,6 +23,8 @@ const (
 	DefaultWorkers     = 16
 	DefaultLogLevel    = "info"
 	DefaultCheckpoint  = time.Hour
+	DefaultProbe       = 5 * time.Minute
+	DefaultStrayGrace  = time.Hour
 	// EnvPath is the variable that names the file.
 	EnvPath = "KEYTURN_CONFIG"
 )
@@ -193,6 +195,13 @@ type Daemon struct {
 	AllowNonLoopback bool `yaml:"allow_non_loopback"`
 	// Sweep is the cron spec of the sweeps; empty = DefaultSweep.
 	Sweep string `yaml:"sweep"`
+	// ProbeInterval is how often each primary key is compared with the issuer and
+	// with Vault, at most: keys with a short lead time are looked at more often, an
+	// eighth of it. Zero = by sweeps only; none = DefaultProbe.
+	ProbeInterval Duration `yaml:"probe_interval"`
+	// StrayGrace is how old an item must be that a call without an answer left at an
+	// issuer, before a sweep deletes it; none = DefaultStrayGrace.
+	StrayGrace Duration `yaml:"stray_grace"`
 	// Workers is how many calls to Vault run at a time, 1 to 1024; zero =
 	// DefaultWorkers.
 	Workers int `yaml:"workers"`

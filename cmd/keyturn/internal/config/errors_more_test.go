@@ -48,6 +48,8 @@ func TestMoreErrors(t *testing.T) {
 		{"a timeout", user, user + "\n    timeout: 10ms", "c.yaml:13:14: issuers.example.timeout: want 100ms to 10m"},
 		{"a clock skew", user, user + "\n    max_clock_skew: 25h", "c.yaml:13:21: issuers.example.max_clock_skew: want 1s to 24h"},
 		{"the daemon's clock skew", password, password + "\ndaemon:\n  max_clock_skew: 0", "c.yaml:15:19: daemon.max_clock_skew: want 1s to 24h"},
+		{"too short a time between probes", password, password + "\ndaemon:\n  probe_interval: 10ms", "c.yaml:15:19: daemon.probe_interval: want 1s to 24h"},
+		{"too short a grace", password, password + "\ndaemon:\n  stray_grace: 9m", "c.yaml:15:16: daemon.stray_grace: want 10m to 30d"},
 		{"how often checkpoints", password, password + "\ndaemon:\n  checkpoint_every: 8d", "c.yaml:15:21: daemon.checkpoint_every: want 1s to 7d"},
 		{"a rate that is none", user, user + "\n    rate_limit: .inf", "c.yaml:13:17: issuers.example.rate_limit: want a decimal number; got one without a value"},
 		{"too high a rate", user, user + "\n    rate_limit: 2000000", "c.yaml:13:17: issuers.example.rate_limit: want calls a second, 0 for no limit"},

@@ -125,6 +125,8 @@ func (c *Config) defaults() {
 	text(&c.Daemon.LogLevel, DefaultLogLevel)
 	whole(&c.Daemon.Workers, DefaultWorkers)
 	duration(&c.Daemon.MaxClockSkew, Duration{Value: DefaultSkew, Set: true})
+	duration(&c.Daemon.ProbeInterval, Duration{Value: DefaultProbe, Set: true})
+	duration(&c.Daemon.StrayGrace, Duration{Value: DefaultStrayGrace, Set: true})
 	duration(&c.Daemon.CheckpointEvery, Duration{Value: DefaultCheckpoint, Set: true})
 	whole(&c.NATS.Replicas, 1)
 	if e := c.NATS.Embedded; e != nil {
