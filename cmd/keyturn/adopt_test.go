@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
@@ -35,12 +36,7 @@ func TestRowAdopt(t *testing.T) {
 		default:
 			from, in = []string{"--key-stdin"}, " "+key.Reveal()+"\r\n"
 		}
-		app := w.application(t, func(ctx context.Context) credential.Secret {
-			if found := apiKey(store, name)(ctx); !found.Empty() {
-				return found
-			}
-			return key // as it was deployed
-		})
+		app := w.patron(t, store, name, key)
 		file := w.declare(t, name, "privileges: [premium:user:basemaps]", "owner: team-maps", brisk)
 		args := append([]string{"adopt", string(name), "--issuer", "portal", "--item", made.item, "-f", file}, from...)
 		w.keyturn(t, in, append(args, "--dry-run")...).has(t, 0, "it is not rotated: the next rotation begins")
@@ -81,7 +77,7 @@ func TestAdoptWithOtherSettings(t *testing.T) {
 	made := w.handmade(t, "Old map")
 	key := made.key(t, 1, 9*time.Hour)
 	w.put(t, w.secretAt(t, "shop/map"), 0, map[string]any{"api_key": key.Reveal()})
-	app := w.application(t, apiKey(w.store(t), "shop/map"))
+	app := w.patron(t, w.store(t), "shop/map", credential.Secret{})
 	file := w.declare(t, "shop/map", "title: New map", "privileges: [premium:user:geocode:temporary]", brisk)
 	w.keyturn(t, "", "adopt", "shop/map", "--issuer", "portal", "--item", made.item, "--key-from-vault", "secret/"+w.secretAt(t, "shop/map"), "-f", file).
 		has(t, 0, "declares other privileges", "at once a new item is made (succession)", "then the old item "+made.item+" is deleted for good", "edited in place")
@@ -203,5 +199,65 @@ func TestAdoptThatADaemonRefuses(t *testing.T) {
 	state := credential.State{Old: []credential.OldItem{{Item: made.item}}}
 	if err := managed("shop/old", state, made.item); err == nil || !strings.Contains(err.Error(), "shop/old has left it and is about to delete it") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAdoptGoesOn after a crash between the write to Vault and the record.
+func TestAdoptGoesOn(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	d := w.daemon(t)
+	made := w.handmade(t, "Map")
+	key := made.key(t, 1, 9*time.Hour)
+	item, _ := w.item(made.item)
+	version, err := w.store(t).Write(t.Context(), "shop/map", credential.Document{
+		Primary:  credential.Key{Secret: key, Fingerprint: key.Fingerprint(), Expires: item.Slots[0].KeyExpires, Seat: credential.SeatID{Item: made.item, Slot: 1}, Mint: 1},
+		Revision: 1,
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.keyturn(t, key.Reveal(), "adopt", "shop/map", "--issuer", "portal", "--item", made.item, "--key-stdin", "-f", w.declare(t, "shop/map", "privileges: [premium:user:basemaps]", brisk)).
+		has(t, 0, "already", "shop/map adopted")
+	s := w.alone(t, d, "shop/map", 1)
+	if now := w.keys(t, "shop/map"); now.Version > version+1 || s.Vault.Version != now.Version || now.Primary.Secret != key {
+		t.Errorf("version %d was written, %d is in Vault and %d on record", version, now.Version, s.Vault.Version)
+	}
+}
+
+// TestADaemonAdoptsNoItemOfARecord, whatever is marked on it, and whoever asks.
+func TestADaemonAdoptsNoItemOfARecord(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	d := w.daemon(t)
+	w.settled(t, d.record, "shop/managed")
+	key := w.keys(t, "shop/managed").Primary
+	w.form(t, "/content/users/keyturn/items/"+key.Seat.Item+"/update", map[string][]string{"typeKeywords": {"Application"}})
+	key.Mint = 1
+	if _, err := w.store(t).Write(t.Context(), "shop/thief", credential.Document{Primary: key, Revision: 1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	ask := control.Adopt{Name: "shop/thief", Item: key.Seat.Item, Fingerprint: key.Fingerprint, Spec: w.states(t, d.record)["shop/managed"].Spec}
+	if _, err := control.NewClient(w.conn, w.operator).Adopt(t.Context(), ask); err == nil || !strings.Contains(err.Error(), "it belongs to shop/managed") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestRefused: only when no daemon can do it any more is what was written taken back.
+func TestRefused(t *testing.T) {
+	for what, test := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"a conflict":          {&control.Refusal{Code: control.CodeConflict}, true},
+		"a missing role":      {fmt.Errorf("adopt: %w", &control.Refusal{Code: control.CodeDenied}), true},
+		"asked twice":         {&control.Refusal{Code: control.CodeConflict, Resent: true}, false},
+		"a daemon in straits": {&control.Refusal{Code: control.CodeUnavailable}, false},
+		"nobody there":        {control.ErrNoDaemon, true},
+		"no answer":           {context.DeadlineExceeded, false},
+	} {
+		if refused(test.err) != test.want {
+			t.Errorf("%s: want %v", what, test.want)
+		}
 	}
 }

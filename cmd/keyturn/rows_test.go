@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/rotator/arcgis/emulator"
+	"github.com/keyturn/keyturn/rotator/credential"
 )
 
 // TestRowCreate: apply makes the folder and the item, with title, tags, description
@@ -78,7 +79,7 @@ func TestRowRegenerate(t *testing.T) {
 	d := w.daemon(t)
 	w.settled(t, d.record, "shop/map")
 	w.apply(t, "shop/map", "portal", short(10*time.Hour, 3*time.Second))
-	app := w.application(t, apiKey(w.store(t), "shop/map"))
+	app := w.patron(t, w.store(t), "shop/map", credential.Secret{})
 	first := w.keys(t, "shop/map").Primary
 	w.rotated(t, d, "shop/map")
 	second := w.keys(t, "shop/map").Primary
@@ -129,10 +130,8 @@ func TestRowEditPrivileges(t *testing.T) {
 	d := w.daemon(t)
 	declare := func(lines ...string) string { return w.declare(t, "shop/map", append(lines, brisk)...) }
 	w.keyturn(t, "", "apply", "-f", declare("privileges: [premium:user:basemaps]")).has(t, 0)
-	app := func() *application {
-		w.alone(t, d, "shop/map", 1)
-		return w.application(t, apiKey(w.store(t), "shop/map"))
-	}()
+	w.alone(t, d, "shop/map", 1)
+	app := w.patron(t, w.store(t), "shop/map", credential.Secret{})
 	shared := w.handmade(t, "A layer").item
 	old := w.keys(t, "shop/map").Primary
 	for i, lines := range [][]string{
@@ -183,7 +182,7 @@ func TestRowTitleTagsFolderInPlace(t *testing.T) {
 	d := w.daemon(t)
 	w.keyturn(t, "", "apply", "-f", w.declare(t, "shop/map", "title: Map", "tags: [a]", "privileges: [premium:user:basemaps]", brisk)).has(t, 0)
 	w.alone(t, d, "shop/map", 1)
-	app := w.application(t, apiKey(w.store(t), "shop/map"))
+	app := w.patron(t, w.store(t), "shop/map", credential.Secret{})
 	before := w.keys(t, "shop/map")
 	file := w.declare(t, "shop/map", "title: New map", "folder: Shop", "tags: [b, c]", "description: Words", "privileges: [premium:user:basemaps]", brisk)
 	w.keyturn(t, "", "apply", "-f", file, "--dry-run").has(t, 0, "edited in place, which touches no key", `item.title: "Map" → "New map"`)
