@@ -97,6 +97,9 @@ func TestRemoveKeeps(t *testing.T) {
 	key := handmade{w, item}.key(t, 2, 9*time.Hour)
 	w.keyturn(t, key.Reveal(), "adopt", "shop/b", "--issuer", "portal", "--item", item, "--key-stdin", "-f", w.declare(t, "shop/b", "privileges: [premium:user:basemaps]", brisk)).
 		has(t, 0, "over the dead key of an earlier life", "shop/b adopted")
+	if out := w.keyturn(t, "", "show", "shop/b").out; strings.Contains(out, "kept item") || !strings.Contains(out, "item         "+item) {
+		t.Errorf("show says:\n%s", out)
+	}
 	if now := w.keys(t, "shop/b"); now.Primary.Secret != key || !w.works(now.Primary) {
 		t.Error("applications do not have the adopted key")
 	}
