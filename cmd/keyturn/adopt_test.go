@@ -27,10 +27,10 @@ func TestRowAdopt(t *testing.T) {
 		key := made.key(t, slot, 9*time.Hour)
 		old, own := fmt.Sprintf("apps/%s-%d", w.load(t).Vault.Prefix, i), w.secretAt(t, name)
 		from, in := []string{"--key-from-vault", "secret/" + own}, ""
-		switch {
-		case i%4 == 0 || i%4 == 2:
+		switch i % 4 {
+		case 0, 2:
 			w.put(t, own, 0, map[string]any{"api_key": key.Reveal()})
-		case i%4 == 1:
+		case 1:
 			w.put(t, old, 0, map[string]any{"key": key.Reveal() + "\n"})
 			from = []string{"--key-from-vault", "secret/" + old + "#key"}
 		default:

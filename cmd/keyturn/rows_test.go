@@ -175,6 +175,14 @@ func TestPlanForetellsASuccession(t *testing.T) {
 	w.keyturn(t, "", "show", "shop/map").has(t, 0, "item         "+item+`, title "shop/map"`)
 }
 
+// TestPlanOfAnItemThatCannotBeDeleted: no step of a rotation has failed.
+func TestPlanOfAnItemThatCannotBeDeleted(t *testing.T) {
+	s := credential.State{Old: []credential.OldItem{{Item: "old", Failure: &credential.Failure{Step: credential.StepDelete}}}}
+	if p := plannedOf(s, credential.Step{Kind: credential.StepWait, Reason: credential.ReasonBackoff}, time.Now()); p.Step != string(credential.StepDelete) {
+		t.Errorf("planned is %s", p.Step)
+	}
+}
+
 // TestRowTitleTagsFolderInPlace: same item, same key, edited at the portal.
 func TestRowTitleTagsFolderInPlace(t *testing.T) {
 	t.Parallel()

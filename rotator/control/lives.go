@@ -79,7 +79,7 @@ func (s *Service) adopt(ctx context.Context, by caller, request Adopt) (any, err
 	}
 	command.Actor = by.operator
 	answer, _, err := s.command(ctx, by, request.Name, ResultAdopted, command)
-	if err == nil && answer.Result == ResultAdopted && command.Frozen == nil {
+	if err == nil && answer.Result == ResultAdopted && !answered && command.Frozen == nil {
 		err = s.freezeLate(ctx, request.Name)
 	}
 	return answer, err

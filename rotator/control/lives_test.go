@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
+	"github.com/keyturn/keyturn/rotator/engine"
 )
 
 const someItem = "0123456789abcdef0123456789abcdef"
@@ -69,6 +70,18 @@ func TestAdoptIsProvenAndOnRecord(t *testing.T) {
 	other.Fingerprint = "fedcba9876543210"
 	if _, err := d.client.Adopt(t.Context(), other); err == nil || !strings.Contains(err.Error(), "managed already") {
 		t.Errorf("another key: %v", err)
+	}
+	for _, fact := range []credential.Fact{credential.Removing{}, credential.Removed{}} {
+		state, head, err := d.record.Load(t.Context(), "maps/web")
+		must(t, err)
+		event := credential.Event{ID: engine.NewID(), At: time.Now().UTC(), Actor: "ann", Daemon: "d-test", Fact: fact}
+		after := credential.Evolve(state, event)
+		after.Name = "maps/web"
+		_, err = d.record.Append(t.Context(), "maps/web", head, event, after)
+		must(t, err)
+	}
+	if answer := d.ask(t, message); answer.Result != control.ResultAdopted || answer.Revision != 1 || d.state("maps/web").Status != credential.StatusRemoved {
+		t.Errorf("a repeat after the removal: %+v, %s", answer, d.state("maps/web").Status)
 	}
 	if asked.Load() != 1 {
 		t.Errorf("proven %d times", asked.Load())
