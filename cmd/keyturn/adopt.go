@@ -234,7 +234,10 @@ func (a *adopting) before(ctx context.Context) (done bool, err error) {
 		case primary.SeatID != a.seat || primary.Fingerprint != a.key.Fingerprint():
 			return false, fmt.Errorf("%s: a credential of this name is managed already, with another key (try: another name; keyturn show %s)", a.name, a.name)
 		}
-		a.say("%s is managed already, with this very key", a.name)
+		already := control.Answer{Name: a.name, Result: control.ResultUnchanged, Detail: "it is managed already, with this very key", Revision: a.state.Revision}
+		if err := printAnswers(a.out, a.output, []control.Answer{already}, false); err != nil {
+			return true, err
+		}
 		return true, nothing()
 	}
 	entries, err := a.reader.all(ctx)

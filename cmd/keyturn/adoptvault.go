@@ -52,23 +52,21 @@ func (a *adopting) adopt(ctx context.Context, expires time.Time) error {
 	case !refused(err):
 		return fmt.Errorf("%s: %w; whether it is on record is not known, so the key stays in Vault (try: the same command again, which goes on)", a.name, err)
 	case written == 0:
-		return fmt.Errorf("%s: %w; what an earlier run wrote to Vault is left there", a.name, err)
+		return fmt.Errorf("%s: %w; what an earlier run wrote to %s is left there (to take it away: vault kv delete)", a.name, err, secretPath(a.reader.config.Vault, a.name))
 	default:
 		return fmt.Errorf("%s: %w; %s", a.name, err, a.takeBack(ctx, written))
 	}
-	if a.output == "json" {
-		if err := printJSON(a.out, answer); err != nil {
-			return err
-		}
+	if answer.Result == control.ResultAdopted {
+		answer.Detail = "applications go on with the key that they have"
+	}
+	if err := printAnswers(a.out, a.output, []control.Answer{answer}, false); err != nil {
+		return err
 	}
 	if answer.Result == control.ResultUnchanged {
-		a.say("%s is managed already, with this very key", a.name)
 		return nothing()
 	}
-	path := secretPath(a.reader.config.Vault, a.name)
-	a.say("%s adopted: applications go on with the key that they have", a.name)
 	if a.was.Missing || a.was.Primary.Secret != a.key {
-		a.say("have them read it from %s, field api_key, before the next rotation: no other copy of it is renewed", path)
+		a.say("have them read it from %s, field api_key, before the next rotation: no other copy of it is renewed", secretPath(a.reader.config.Vault, a.name))
 	}
 	return nil
 }

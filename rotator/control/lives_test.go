@@ -88,6 +88,24 @@ func TestAdoptIsProvenAndOnRecord(t *testing.T) {
 	}
 }
 
+// TestARepeatedDeclarationUnderAFreeze is answered as the first.
+func TestARepeatedDeclarationUnderAFreeze(t *testing.T) {
+	d := open(t)
+	_, err := d.client.Freeze(t.Context(), control.Freeze{Reason: "incident"})
+	must(t, err)
+	arguments, err := json.Marshal(control.Apply{Name: "maps/web", Spec: spec(time.Hour)})
+	must(t, err)
+	message := d.request("r-apply", control.SubjectApply, string(arguments))
+	for range 2 {
+		if answer := d.ask(t, message); answer.Result != control.ResultRegistered {
+			t.Errorf("answered %+v", answer)
+		}
+	}
+	if state := d.state("maps/web"); state.Revision != 1 || state.Frozen == nil {
+		t.Errorf("revision %d, frozen %+v", state.Revision, state.Frozen)
+	}
+}
+
 // TestAdoptIsRefused: what is wrong in itself, and what the world does not allow; one
 // that may work later is told as such.
 func TestAdoptIsRefused(t *testing.T) {
