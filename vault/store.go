@@ -20,7 +20,7 @@ const managedBy = "keyturn"
 const maxOwner = 512
 
 // place is where a secret lies.
-type place struct{ data, metadata, destroy, shown string }
+type place struct{ data, metadata, destroy, remove, shown string }
 
 // at gives the place of a path below the prefix.
 func (c *Client) at(path string) place {
@@ -29,6 +29,7 @@ func (c *Client) at(path string) place {
 		data:     c.config.Mount + "/data/" + below,
 		metadata: c.config.Mount + "/metadata/" + below,
 		destroy:  c.config.Mount + "/destroy/" + below,
+		remove:   c.config.Mount + "/delete/" + below,
 		shown:    c.config.Mount + "/" + below,
 	}
 }
@@ -100,7 +101,7 @@ func (c *Client) Write(ctx context.Context, name credential.Name, doc credential
 }
 
 // writeAt writes fields at a place.
-func (c *Client) writeAt(ctx context.Context, op string, p place, fields map[string]string, cas uint64, hide ...credential.Secret) (uint64, error) {
+func (c *Client) writeAt(ctx context.Context, op string, p place, fields any, cas uint64, hide ...credential.Secret) (uint64, error) {
 	k := call{
 		op: op, what: "write " + p.shown, method: http.MethodPut, path: p.data, need: `"update"`, hide: hide,
 		body: map[string]any{"options": map[string]any{"cas": cas}, "data": fields},

@@ -32,9 +32,23 @@ type finding struct {
 
 func doctorCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "doctor", Short: "Check NATS, the streams, Vault, the issuers, the clocks and the operator's key", Args: cobra.NoArgs,
-		Long: "Check everything that the daemon needs; one line and one hint for each finding. Exit code 1: something is wrong.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "doctor [NAME]", Short: "Check NATS, the streams, Vault, the issuers, the clocks and the operator's key, or one credential", Args: cobra.MaximumNArgs(1),
+		Long: `Check everything that the daemon needs; one line and one hint for each finding.
+
+With NAME, tell what is known of one credential: differences between record, Vault and
+issuer, failures, holds, consumers that are waited for, old items. Of each: what it means,
+what keyturn does about it by itself and when, and what an operator should do.
+
+Exit code 1: something is wrong; with NAME, something waits for a person.`,
+		Example: "  keyturn doctor\n  keyturn doctor maps/web",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				waits, err := examineOne(cmd.Context(), o, args[0], cmd.OutOrStdout())
+				if err == nil && waits {
+					err = &exitError{exitFailed, nil}
+				}
+				return err
+			}
 			c, _, err := o.load()
 			if err != nil {
 				return err

@@ -124,6 +124,9 @@ func TestListFilters(t *testing.T) {
 	eventually(t, "it is stuck", func() bool { return names("--stuck") == "maps/b" })
 	w.keyturn(t, "", "list", "--stuck").has(t, 0, "drift", "an operator decides")
 	w.keyturn(t, "", "show", "maps/b").has(t, 0, "(drift)", "an operator decides")
+	w.keyturn(t, "", "doctor", "maps/b").has(t, 1, "LOOK vault-changed", "somebody else wrote the secret", "keyturn rotate maps/b --now")
+	w.keyturn(t, "", "doctor", "maps/a").has(t, 1, "no such credential")
+	w.keyturn(t, "", "doctor", "apps/a").has(t, 0, "ok   next")
 }
 
 // TestAges: how old the keys are that show lists.

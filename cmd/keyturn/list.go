@@ -76,6 +76,8 @@ func stateWord(s credential.State, now time.Time) string {
 		return "LEAKED"
 	case s.Emergency():
 		return "NO-KEY"
+	case s.Removing != nil:
+		return "removing"
 	case len(s.Drift) > 0:
 		return "drift"
 	case s.Failure != nil:
@@ -109,10 +111,18 @@ func (r *reader) stuck(s credential.State, now time.Time) string {
 		return r.standing(s)
 	case next.Kind == credential.StepWait && (next.Reason == credential.ReasonDrift || next.Reason == credential.ReasonHalted || next.Reason == credential.ReasonSkew):
 		return next.Why
-	case s.Failure != nil && now.Sub(s.Failure.Since) >= min(stuckAfter, s.Spec.Policy.RotateBefore.Std()/8):
-		return failureText(*s.Failure, now)
 	}
-	return ""
+	for _, f := range s.Failures() {
+		if now.Sub(f.Since) >= min(stuckAfter, s.Spec.Policy.RotateBefore.Std()/8) {
+			return failureText(f, now)
+		}
+	}
+	for _, d := range s.Drift {
+		if d.Kind == credential.FindingItemInUse {
+			return d.Detail
+		}
+	}
+	return r.waitsFor(s)
 }
 
 // failureText is a failure in words: how often, how long, and when it goes on.
@@ -181,7 +191,8 @@ these is true; --issuer, --namespace and --label must all be true.
 
 LEAKED: a key in wrong hands still lives. NO-KEY: the leaked primary is dead and has no
 successor yet. Stuck: it has failed for some time, waits for an operator or for a
-consumer that halts it, or has an emergency that is not done.`,
+consumer that halts it, or has an emergency that is not done. Removing: keyturn remove
+is under way; what is removed is not listed (keyturn show NAME tells of it).`,
 		Example: "  keyturn list --emergency\n  keyturn list --expiring --within 7d --label team=maps",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := l.selection.check(); err != nil {

@@ -96,7 +96,7 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	cmd.AddCommand(
 		devCommand(o), serveCommand(o), setupCommand(o),
-		applyCommand(o), privilegesCommand(o), rotateCommand(o), retryCommand(o),
+		applyCommand(o), adoptCommand(o), removeCommand(o), privilegesCommand(o), rotateCommand(o), retryCommand(o),
 		invalidateCommand(o), importCommand(o), identifyCommand(o), holdCommand(o), releaseCommand(o), freezeCommand(o), thawCommand(o),
 		listCommand(o), showCommand(o), historyCommand(o), planCommand(o), usageCommand(o), discoverCommand(o), watchCommand(o),
 		recoverCommand(o), reissueCommand(o), auditCommand(o),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyturn/keyturn/rotator/control"
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
@@ -80,13 +81,20 @@ func urgency(p planned) int {
 // plannedOf names the step that a wait is for.
 func plannedOf(s credential.State, next credential.Step, now time.Time) planned {
 	p := planned{Name: s.Name, Step: string(next.Kind), At: next.At, Reason: next.Reason, Why: next.Why, Emergency: s.Emergency()}
+	changed := s.Settings != "" && s.Settings != s.Spec.Item.SettingsHash() && s.Removing == nil
+	if changed && (next.Kind == credential.StepBegin || next.Reason == credential.ReasonNotDue) {
+		p.Why += ": " + control.Succession(s, s.Spec.Policy)
+	}
 	if next.Kind != credential.StepWait {
 		p.At = now
 		return p
 	}
 	switch next.Reason {
 	case credential.ReasonNotDue:
-		p.Step, p.At = string(credential.StepBegin), s.Due
+		p.Step = string(credential.StepBegin)
+		if !changed {
+			p.At = s.Due
+		}
 	case credential.ReasonDraining, credential.ReasonHeld, credential.ReasonSkew:
 		p.Step = string(credential.StepRetire)
 	case credential.ReasonGate, credential.ReasonHalted:
@@ -96,7 +104,9 @@ func plannedOf(s credential.State, next credential.Step, now time.Time) planned 
 			p.Step = string(credential.StepRetire)
 		}
 	case credential.ReasonBackoff:
-		p.Step = string(s.Failure.Step)
+		if failures := s.Failures(); len(failures) > 0 {
+			p.Step = string(failures[0].Step)
+		}
 	}
 	return p
 }

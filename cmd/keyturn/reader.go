@@ -25,13 +25,14 @@ type reader struct {
 	get      config.VaultGet
 }
 
-// one connects and reads one credential; the reader is the caller's to close.
+// one connects and reads one credential, which may be removed; the reader is the
+// caller's to close.
 func (o *options) one(ctx context.Context, name string) (*reader, credential.State, error) {
 	r, err := o.connect(ctx)
 	if err != nil {
 		return nil, credential.State{}, err
 	}
-	state, err := r.one(ctx, name)
+	state, err := r.known(ctx, name)
 	if err != nil {
 		r.close()
 		return nil, credential.State{}, err
@@ -107,8 +108,17 @@ func (r *reader) all(ctx context.Context) ([]credential.Entry, error) {
 	return entries, nil
 }
 
-// one reads a credential.
+// one reads a credential that lives.
 func (r *reader) one(ctx context.Context, text string) (credential.State, error) {
+	state, err := r.known(ctx, text)
+	if err == nil && state.Status == credential.StatusRemoved {
+		err = fmt.Errorf("%s: %w: it was removed (try: keyturn show %s)", state.Name, credential.ErrUnknown, state.Name)
+	}
+	return state, err
+}
+
+// known reads a credential that has a record.
+func (r *reader) known(ctx context.Context, text string) (credential.State, error) {
 	name, err := credential.ParseName(text)
 	if err != nil {
 		return credential.State{}, usage(err)
@@ -121,7 +131,7 @@ func (r *reader) one(ctx context.Context, text string) (credential.State, error)
 	if err != nil {
 		return credential.State{}, err
 	}
-	if state.Status != credential.StatusRegistered {
+	if state.Status == credential.StatusUnknown {
 		return credential.State{}, fmt.Errorf("%s: %w (try: keyturn list)", name, credential.ErrUnknown)
 	}
 	state.Name = name

@@ -106,25 +106,30 @@ type patron struct {
 }
 
 func (m *meddled) uses(t *testing.T) *patron {
+	return m.patron(t, m.store, m.name, credential.Secret{})
+}
+
+// patron starts one that has a key already, unless that is empty.
+func (w *town) patron(t *testing.T, store *vault.Client, name credential.Name, key credential.Secret) *patron {
+	t.Helper()
 	p := &patron{}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	t.Cleanup(func() { stop(); <-ended })
 	load := func(have credential.Secret) credential.Secret {
-		if stored, err := m.store.Read(ctx, m.name); err == nil && !stored.Primary.Secret.Empty() {
+		if stored, err := store.Read(ctx, name); err == nil && !stored.Primary.Secret.Empty() {
 			return stored.Primary.Secret
 		}
 		return have
 	}
 	go func() {
 		defer close(ended)
-		var key credential.Secret
 		for ctx.Err() == nil {
 			began := time.Now()
 			if key = load(key); key.Empty() {
 				continue
 			}
-			works := m.portal.KeyWorks(key.Reveal(), "")
+			works := w.portal.KeyWorks(key.Reveal(), "")
 			p.mu.Lock()
 			if p.used++; !works {
 				p.refused = append(p.refused, began)
@@ -142,6 +147,20 @@ func (m *meddled) uses(t *testing.T) *patron {
 		return p.used > 0
 	})
 	return p
+}
+
+// never demands that not one use was refused till now.
+func (p *patron) never(t *testing.T) {
+	t.Helper()
+	look := func() (used, refused int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.used, len(p.refused)
+	}
+	eventually(t, "the application has used its key", func() bool { used, _ := look(); return used >= 20 })
+	if used, refused := look(); refused > 0 {
+		t.Errorf("%d of %d uses of the key were refused", refused, used)
+	}
 }
 
 // served demands that no key was refused but in a time of grace.

@@ -19,8 +19,8 @@ import (
 // strayGrace is that of these tests.
 const strayGrace = 3 * time.Second
 
-// declare applies a credential with these privileges, through whichever daemon answers.
-func (w *town) declare(t *testing.T, name credential.Name, privileges ...string) {
+// applied declares a credential with these privileges, through whichever daemon answers.
+func (w *town) applied(t *testing.T, name credential.Name, privileges ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -72,8 +72,8 @@ func TestRowCreateSweepsStrays(t *testing.T) {
 	d := w.daemon(t)
 
 	// a removed credential, one that lives, and one that no record knows
-	w.declare(t, "rows/removed", "premium:user:basemaps")
-	w.declare(t, "rows/lives", "premium:user:basemaps")
+	w.applied(t, "rows/removed", "premium:user:basemaps")
+	w.applied(t, "rows/lives", "premium:user:basemaps")
 	w.issued(t, d, "rows/removed", 1)
 	lives := w.issued(t, d, "rows/lives", 1)
 	if _, err := d.engine.Command(t.Context(), "rows/removed", credential.Remove{Actor: "test"}); err != nil {
@@ -98,9 +98,9 @@ func TestRowCreateSweepsStrays(t *testing.T) {
 	// the answer to a call that makes an item is lost, and before it is looked for,
 	// the declaration changes: what it was made for is not wanted any more
 	faults(t, w, emulator.Rule{Kind: emulator.FaultDrop, Path: "/addItem", Act: true, Count: 1})
-	w.declare(t, "rows/lost-answer", "premium:user:basemaps")
+	w.applied(t, "rows/lost-answer", "premium:user:basemaps")
 	w.fired(t)
-	w.declare(t, "rows/lost-answer", "premium:user:places")
+	w.applied(t, "rows/lost-answer", "premium:user:places")
 	lost := w.issued(t, d, "rows/lost-answer", 1)
 	w.ages(t)
 	tooYoung := w.leftover(t, d, "rows/lives")
@@ -190,7 +190,7 @@ func TestRowCreateSurvivesAKill(t *testing.T) {
 		})
 		rule.Kind, rule.Count = emulator.FaultSilence, 1
 		faults(t, w, rule)
-		w.declare(t, name, "premium:user:basemaps")
+		w.applied(t, name, "premium:user:basemaps")
 		w.fired(t)
 		p.signal(syscall.SIGKILL)
 		<-p.exited
@@ -198,7 +198,7 @@ func TestRowCreateSurvivesAKill(t *testing.T) {
 	}
 	d := w.daemon(t)
 	for _, name := range names {
-		w.declare(t, name, "premium:user:places")
+		w.applied(t, name, "premium:user:places")
 	}
 	for _, name := range names {
 		w.issued(t, d, name, 1)

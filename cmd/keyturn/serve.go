@@ -221,7 +221,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.checkBeside(ctx, js)
 	inner.run("control", control.New(control.Config{
-		Conn: conn, Commander: d.engine, Freezer: d.record, Outcomes: publisher.NewRequests(js), Check: d.checkSpec, Viewers: d.viewers(), Version: semantic(version), Logger: d.logger,
+		Conn: conn, Commander: d.engine, Freezer: d.record, Outcomes: publisher.NewRequests(js), Check: d.checkSpec, Prove: d.prove, Viewers: d.viewers(), Version: semantic(version), Logger: d.logger,
 		Installation: c.Installation, Daemon: d.id, Now: wallClock, Limits: limits(c.Config),
 		Operators: func() control.Operators { return d.settings.Load().operators },
 		Keep:      keepDenials(js), Denied: d.metrics.deniedRequest,

@@ -14,13 +14,24 @@ import (
 
 func showCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "show NAME", Short: "Show one credential: seats, next step, last failure", Args: cobra.ExactArgs(1),
+		Use: "show NAME", Short: "Show one credential: where its key is read, its seats and items, what is next", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			reader, state, err := o.one(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			defer reader.close()
+			if state.Status == credential.StatusRemoved {
+				past, err := reader.past(cmd.Context(), state.Name)
+				if err != nil {
+					return err
+				}
+				if o.output == "json" {
+					return printJSON(cmd.OutOrStdout(), past)
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), past)
+				return err
+			}
 			if o.output == "json" {
 				return printJSON(cmd.OutOrStdout(), state)
 			}
@@ -57,6 +68,13 @@ func printState(out io.Writer, reader *reader, s credential.State) error {
 	for _, seat := range s.Seats {
 		lines = append(lines, seatLine(seat, now))
 	}
+	lines = append(lines, itemLines(s, now)...)
+	if r := s.Removing; r != nil {
+		lines = append(lines, fmt.Sprintf("REMOVING     by %s since %s: %s", r.Actor, clock(r.Since), r.Reason))
+		if text := reader.waitsFor(s); text != "" {
+			lines = append(lines, "             it waits: "+text)
+		}
+	}
 	if s.Killed != (credential.SeatID{}) {
 		lines = append(lines, "NO KEY       the primary on "+s.Killed.String()+" leaked and is dead; applications wait for its successor")
 	}
@@ -78,8 +96,8 @@ func printState(out io.Writer, reader *reader, s credential.State) error {
 	if h := s.Frozen; h != nil {
 		lines = append(lines, "frozen       "+holdText(*h, now))
 	}
-	if f := s.Failure; f != nil {
-		lines = append(lines, "failure      "+failureText(*f, now))
+	for _, f := range s.Failures() {
+		lines = append(lines, "failure      "+failureText(f, now))
 	}
 	for _, d := range s.Drift {
 		lines = append(lines, fmt.Sprintf("drift        %s since %s: %s", d.Kind, clock(d.Since), d.Detail))

@@ -3,9 +3,11 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyturn/keyturn/rotator/credential"
 )
@@ -30,11 +32,14 @@ func (s *Service) apply(ctx context.Context, by caller, request Apply) (any, err
 		if err := s.view(ctx, spec); err != nil {
 			return nil, err
 		}
-		if answer.Result == ResultUpdated {
-			answer.Detail = "privileges, items or referrers change: the next key goes to a new item, with no downtime"
-		}
+	}
+	if answer.Result == ResultUpdated {
+		answer.Detail = consequences(before, spec)
 	}
 	if request.DryRun {
+		if r := before.Removing; r != nil {
+			return nil, fmt.Errorf("%w: it is being removed since %s (try: again when it is gone)", credential.ErrStale, r.Since.UTC().Format(time.RFC3339))
+		}
 		if before.Spec.Equal(spec) && answer.Result == ResultUpdated {
 			answer.Result, answer.Detail = ResultUnchanged, ""
 		}
@@ -55,6 +60,29 @@ func (s *Service) apply(ctx context.Context, by caller, request Apply) (any, err
 	}
 	answer.Result, answer.Request, answer.Revision = done.Result, done.Request, done.Revision
 	return answer, err
+}
+
+// consequences says what a changed declaration leads to at the issuer; empty =
+// nothing.
+func consequences(before credential.State, spec credential.Spec) string {
+	var parts []string
+	if before.Spec.Item.SettingsHash() != spec.Item.SettingsHash() {
+		parts = append(parts, "privileges, items or referrers change, which in place would kill the keys of the item; "+Succession(before, spec.Policy))
+	}
+	if _, ok := before.Primary(); ok && before.Spec.Item.DescriptionHash() != spec.Item.DescriptionHash() {
+		parts = append(parts, "title, folder, tags and description are edited in place, which touches no key")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Succession says what a change of privileges, items or referrers leads to.
+func Succession(s credential.State, policy credential.Policy) string {
+	primary, ok := s.Primary()
+	if !ok {
+		return "the first key is made on an item that has them"
+	}
+	return fmt.Sprintf("a new item is made (succession): its key goes to the same path in Vault with no downtime, the old key works %s longer, then the old item %s is deleted for good",
+		credential.Short(policy.Drain.Std()), primary.Item)
 }
 
 // view refuses a spec with items that the issuer does not show. It is asked only
@@ -96,6 +124,9 @@ func (s *Service) freezeLate(ctx context.Context, name credential.Name) error {
 		return err
 	}
 	_, err = s.config.Commander.Command(ctx, name, credential.PutHold{Actor: frozen.Actor, Reason: frozen.Reason, Until: frozen.Until, Freeze: true})
+	if errors.Is(err, credential.ErrNothing) { // it began frozen, and this is a repeat
+		return nil
+	}
 	return err
 }
 

@@ -41,6 +41,9 @@ func Ping(ctx context.Context, conn *nats.Conn) error {
 // Refusal is a daemon's no.
 type Refusal struct {
 	Code, Text string
+	// Resent is true when the request was sent more than once: an earlier sending
+	// may still be under way at another daemon, which may not refuse it.
+	Resent bool
 }
 
 // Error is the daemon's text.
@@ -84,6 +87,16 @@ func (c *Client) Freeze(ctx context.Context, request Freeze) (Answer, error) {
 // Thaw ends that.
 func (c *Client) Thaw(ctx context.Context, request Thaw) (Answer, error) {
 	return ask[Answer](ctx, c, SubjectThaw, request)
+}
+
+// Adopt takes a key under management that somebody else made.
+func (c *Client) Adopt(ctx context.Context, request Adopt) (Answer, error) {
+	return ask[Answer](ctx, c, SubjectAdopt, request)
+}
+
+// Remove ends a credential.
+func (c *Client) Remove(ctx context.Context, request Remove) (Answer, error) {
+	return ask[Answer](ctx, c, SubjectRemove, request)
 }
 
 // Acknowledge says that a service uses a key.
@@ -130,7 +143,7 @@ func ask[T any](ctx context.Context, c *Client, subject string, arguments any) (
 		return answer, fmt.Errorf("ask the daemon: %w (try: keyturn doctor)", err)
 	}
 	if code := reply.Header.Get(micro.ErrorCodeHeader); code != "" {
-		return answer, &Refusal{Code: code, Text: reply.Header.Get(micro.ErrorHeader)}
+		return answer, &Refusal{Code: code, Text: reply.Header.Get(micro.ErrorHeader), Resent: heard}
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
 		return answer, fmt.Errorf("the daemon's answer cannot be read: %w (try: the same version of keyturn on both sides)", err)

@@ -131,7 +131,7 @@ func TestNATSMicroFindsTheService(t *testing.T) {
 	must(t, err)
 	var info micro.Info
 	must(t, json.Unmarshal(reply.Data, &info))
-	if info.Version != "1.2.3" || len(info.Endpoints) != 13 {
+	if info.Version != "1.2.3" || len(info.Endpoints) != 15 {
 		t.Fatalf("info %+v", info)
 	}
 	schemas := map[string]string{}

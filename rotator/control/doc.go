@@ -35,7 +35,7 @@
 //	rotator    rotate, retry, hold
 //	responder  release, invalidate, import; with a grant in all namespaces freeze,
 //	           thaw, and what those do to one credential
-//	admin      apply, and all else
+//	admin      apply, adopt, remove, and all else
 //	consumer   ack, and nothing else: a service says under its own name that it
 //	           uses a key
 //

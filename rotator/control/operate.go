@@ -30,6 +30,8 @@ func (s *Service) endpoints() []endpoint {
 		on(s, "freeze", SubjectFreeze, RoleResponder, ofInstallation, s.freeze),
 		on(s, "thaw", SubjectThaw, RoleResponder, ofInstallation, s.thaw),
 		on(s, "apply", SubjectApply, RoleAdmin, ofCredential, s.apply),
+		on(s, "adopt", SubjectAdopt, RoleAdmin, ofCredential, s.adopt),
+		on(s, "remove", SubjectRemove, RoleAdmin, ofCredential, s.remove),
 		on(s, "ack", SubjectAck, RoleConsumer, ofCredential, s.acknowledge),
 	}
 }

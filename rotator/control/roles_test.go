@@ -37,6 +37,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"freeze", `{"reason":""}`, []control.Role{responder, admin}, true},
 		{"thaw", `{}`, []control.Role{responder, admin}, true},
 		{"apply", strings.Replace(spec, "%v", "false", 1), []control.Role{admin}, false},
+		{"adopt", `{"name":"%s/none"}`, []control.Role{admin}, false},
+		{"remove", named, []control.Role{admin}, false},
 		{"ack", named, []control.Role{consumer, admin}, false},
 	}
 	s, ann := newSite(t)

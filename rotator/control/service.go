@@ -54,6 +54,9 @@ type Config struct {
 	// Viewers look at items before a declaration is accepted: issuer → who asks
 	// it. One without is not asked.
 	Viewers map[string]Viewer
+	// Prove makes sure of what an adoption rests on, and returns the command. A fault
+	// that is permanent, denied or not-found is a refusal.
+	Prove func(context.Context, Adopt) (credential.Adopt, error)
 	// Changed is told of a credential after its record changed.
 	Changed func(name credential.Name, after credential.State)
 	Limits  Limits
@@ -275,7 +278,7 @@ func refusal(err error) (code, text string) {
 	case errors.Is(err, credential.ErrUnknown), errors.Is(err, credential.ErrNoKey):
 		return CodeUnknown, err.Error()
 	case errors.Is(err, credential.ErrStale), errors.Is(err, credential.ErrHeld), errors.Is(err, credential.ErrClaimed),
-		errors.Is(err, credential.ErrNotNamed), errors.Is(err, credential.ErrTaken):
+		errors.Is(err, credential.ErrNotNamed), errors.Is(err, credential.ErrTaken), errors.Is(err, errUnfit):
 		return CodeConflict, err.Error()
 	}
 	return CodeUnavailable, err.Error()

@@ -2,6 +2,7 @@ package credential
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -50,4 +51,6 @@ func (s *State) adopt(f Adopted) {
 	s.Seats, s.Mint, s.Generation, s.Due = []Seat{f.Seat}, f.Seat.Mint, 1, f.Due
 	s.Vault = Vault{Version: f.Version}
 	s.Edit = &PendingEdit{} // its marker is put on the item
+	s.keep(f.Seat.Item)
+	s.Kept = slices.DeleteFunc(s.Kept, func(item string) bool { return item == f.Seat.Item })
 }

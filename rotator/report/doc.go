@@ -31,6 +31,9 @@
 //	expired      at its own expiry, whether or not an event has said so yet
 //	overwritten  at the key.issued of a later key on the same slot
 //
+// A key that was adopted is in the report from credential.adopted on; when it was made
+// and promoted is not known, as with one that a recovery found.
+//
 // A claim that says afterwards that nothing was generated begins no key. A key
 // that died at the very beginning of the period did not live in it.
 //
@@ -50,8 +53,8 @@
 //	promotion; the due time where that is later) + grace
 //
 // Time under another lifetime, lead, due time or expiry is judged by those, so a
-// shorter lifetime makes an old key a breach from that change on. A key found by a
-// recovery is judged by its expiry alone: its promotion is not known.
+// shorter lifetime makes an old key a breach from that change on. A key that was adopted
+// or found by a recovery is judged by its expiry alone: its promotion is not known.
 //
 // drained-too-long: a key that had been replaced as the primary lived on after
 //

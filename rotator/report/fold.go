@@ -93,7 +93,7 @@ func (f *Fold) Add(e credential.Entry) {
 // isChange reports whether a person caused an event, or somebody outside.
 func isChange(e credential.Event) bool {
 	switch fact := e.Fact.(type) {
-	case credential.Registered, credential.Recovered, credential.Updated, credential.Held, credential.Released, credential.Compromised:
+	case credential.Registered, credential.Adopted, credential.Removing, credential.Recovered, credential.Updated, credential.Held, credential.Released, credential.Compromised:
 		return true
 	case credential.Drifted:
 		return !fact.Healed && fact.Finding.Kind != credential.FindingVaultOutage
@@ -110,8 +110,15 @@ func (f *Fold) fold(r *record, e credential.Entry) {
 		if fact.Frozen != nil {
 			f.holdBegins(r, e, *fact.Frozen, true)
 		}
+	case credential.Adopted:
+		if fact.Frozen != nil {
+			f.holdBegins(r, e, *fact.Frozen, true)
+		}
+		f.taken(r, e, []credential.Seat{fact.Seat}, "adopted; who made it and what for is not known")
+	case credential.Removed:
+		f.removed(r, e)
 	case credential.Recovered:
-		f.recovered(r, e, fact)
+		f.taken(r, e, fact.Seats, "found by a recovery; what it was made for is not known")
 	case credential.Updated:
 		if fact.Spec != nil {
 			f.ruleChanges(r, e)

@@ -135,20 +135,27 @@ func (f *Fold) die(r *record, e credential.Entry, end End, at time.Time, which f
 	})
 }
 
-// recovered begins a record anew; what lived before is not known.
-func (f *Fold) recovered(r *record, e credential.Entry, fact credential.Recovered) {
+// taken begins with keys of which the record does not know how they came to be, so
+// that their promotion is not known either.
+func (f *Fold) taken(r *record, e credential.Entry, seats []credential.Seat, why string) {
 	r.ruled = e.Event.At
-	for _, seat := range fact.Seats {
+	for _, seat := range seats {
 		k := &Key{
 			Credential: r.name, Fingerprint: seat.Fingerprint, Number: seat.Mint, Seat: seat.SeatID,
 			Issued: seat.Proven, Claimed: e.Event.At, Expires: seat.Expires, Actor: e.Event.Actor,
-			Why: "found by a recovery; what it was made for is not known", Events: []uint64{e.Head.Sequence},
+			Why: why, Events: []uint64{e.Head.Sequence},
 		}
 		if seat.Role == credential.RolePrimary {
 			r.primary = k
 		}
 		r.alive = append(r.alive, k)
 	}
+}
+
+// removed ends a life: a later one under the name begins with nothing of it.
+func (f *Fold) removed(r *record, e credential.Entry) {
+	f.holdEnds(r.standing(false), e)
+	r.primary, r.died, r.asked = nil, "", nil
 }
 
 func (f *Fold) drifted(r *record, e credential.Entry, fact credential.Drifted) {
