@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -59,8 +60,8 @@ func (c captured) state(d *desk) string {
 const capturedKey = credential.Fingerprint("00000000000000aa")
 
 // captures are requests to every endpoint that can change anything. In an instant,
-// the daemons are given the issuer "new".
-func captures(given *atomic.Bool) []captured {
+// the daemons are given the issuer "new", or a key that they can prove.
+func captures(given, proven *atomic.Bool) []captured {
 	nothing := func(*desk) {}
 	do := func(subject, arguments string) func(d *desk) {
 		return func(d *desk) { d.ask(d.t, d.request("m-"+fmt.Sprint(time.Now().UnixNano()), subject, arguments)) }
@@ -116,6 +117,15 @@ func captures(given *atomic.Bool) []captured {
 			`"spec":{"issuer":"new","item":{"title":"T"},"policy":{"lifetime":"1h"}}`, nothing,
 			func(*desk) { given.Store(true) }, control.CodeBad,
 		},
+		{
+			"a removal of what is unknown", control.SubjectRemove, "a/remove", `"reason":"gone"`, nothing,
+			declared("a/remove"), control.CodeUnknown,
+		},
+		{
+			"an adoption of what cannot be", control.SubjectAdopt, "a/adopt",
+			fmt.Sprintf(`"spec":{"issuer":"portal","item":{"title":"T"},"policy":{"lifetime":"1h"}},"item":"unfit","fingerprint":%q`, capturedKey), nothing,
+			func(*desk) { proven.Store(true) }, control.CodeConflict,
+		},
 	}
 }
 
@@ -148,7 +158,7 @@ func (d *desk) fails(name credential.Name) {
 // gets its first answer from any daemon, also from one that was started since; the
 // same wish under another id is carried out.
 func TestWhatChangedNothingChangesNothingLater(t *testing.T) {
-	var given atomic.Bool
+	var given, proven atomic.Bool
 	lenient := func(c *control.Config) {
 		check := c.Check
 		c.Check = func(spec credential.Spec) (credential.Spec, error) {
@@ -157,9 +167,18 @@ func TestWhatChangedNothingChangesNothingLater(t *testing.T) {
 			}
 			return check(spec)
 		}
+		c.Prove = func(_ context.Context, r control.Adopt) (credential.Adopt, error) {
+			if !proven.Load() {
+				return credential.Adopt{}, &credential.Fault{Class: credential.ClassPermanent, System: "adoption", Op: "adopt"}
+			}
+			return credential.Adopt{
+				Spec: r.Spec, Seat: credential.SeatID{Item: r.Item, Slot: 1}, Fingerprint: r.Fingerprint,
+				Expires: time.Now().Add(time.Hour), Version: 1, Settings: r.Spec.Item.SettingsHash(),
+			}, nil
+		}
 	}
 	d, both, stop := pair(t, lenient)
-	list := captures(&given)
+	list := captures(&given, &proven)
 	messages, first, endpoints := map[string]*nats.Msg{}, map[string]verdict{}, map[string]bool{}
 	for n, c := range list {
 		c.before(d)
@@ -180,7 +199,7 @@ func TestWhatChangedNothingChangesNothingLater(t *testing.T) {
 			t.Errorf("%s: the replay was carried out: %s, was %s", c.what, after, before)
 		}
 	}
-	if len(endpoints) != 10 {
+	if len(endpoints) != 12 {
 		t.Errorf("tried at %v, want each endpoint that changes something", endpoints)
 	}
 	stop()
