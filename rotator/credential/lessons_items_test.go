@@ -115,3 +115,17 @@ func TestTheStrangersOfARotationAreCounted(t *testing.T) {
 		t.Errorf("%d strangers after one is gone, want 1", n)
 	}
 }
+
+// A freeze that came just before the record was closed is not lifted by a thaw, which
+// is about what is managed: it must not stand for ever over what a sweep finds later.
+func TestAFreezeEndsWithTheRecord(t *testing.T) {
+	l := withFirstKey().must(credential.Remove{Actor: "ann"})
+	for l.next().Kind != credential.StepRemove {
+		l.must(success(l, l.next()))
+	}
+	l.must(credential.PutHold{Actor: "ann", Reason: "incident", Freeze: true}, credential.KeysGone{})
+	l.must(credential.FoundStray{MarkedItem: credential.MarkedItem{Item: "x", Rotation: "r", Created: start.Add(-day)}})
+	if l.settle(t); len(l.state.Old) != 0 {
+		t.Errorf("it is never deleted: %s", l.next().Why)
+	}
+}
