@@ -129,3 +129,21 @@ func TestAFreezeEndsWithTheRecord(t *testing.T) {
 		t.Errorf("it is never deleted: %s", l.next().Why)
 	}
 }
+
+// An item of the life before that is to be deleted is adopted and no longer deleted, or
+// refused while somebody may be deleting it.
+func TestAnItemThatIsToBeDeletedAndIsAdopted(t *testing.T) {
+	adopt := credential.Adopt{
+		Spec: spec(), Actor: "ann", Seat: credential.SeatID{Item: "x", Slot: 1}, Fingerprint: "fp", Expires: start.Add(60 * day),
+		Version: 3, Settings: spec().Item.SettingsHash(),
+	}
+	l := withFirstKey().must(credential.Remove{Actor: "ann"}).settle(t)
+	l.must(credential.FoundStray{MarkedItem: credential.MarkedItem{Item: "x", Rotation: "r", Created: start.Add(-day)}})
+	l.must(credential.ClaimItem{Op: credential.OpDeleteItem, Item: "x"})
+	l.refuses(t, adopt, credential.ErrClaimed)
+	l.work, l.now = credential.Work{}, l.now.Add(time.Hour) // it was never deleted
+	l.must(adopt)
+	if len(l.state.Old) != 0 {
+		t.Errorf("old items %+v", l.state.Old)
+	}
+}
