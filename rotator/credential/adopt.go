@@ -35,6 +35,9 @@ func adopt(s State, c Adopt, v View) (Fact, error) {
 	case !c.Expires.After(now) || c.Expires.After(now.Add(MaxLifetime+24*time.Hour)):
 		return nil, fmt.Errorf("%w: the issuer names %s as the expiry of the key", ErrAbsurd, c.Expires)
 	}
+	if step, ok := waitForClaims(s, v, OpDeleteItem, SeatID{Item: c.Seat.Item}); ok {
+		return nil, fmt.Errorf("%w: item %s may be being deleted: %s", ErrClaimed, c.Seat.Item, step.Why)
+	}
 	seat := Seat{
 		SeatID: c.Seat, Role: RolePrimary, Fingerprint: c.Fingerprint, Mint: s.Mint + 1,
 		Expires: c.Expires.UTC(), Proven: v.Now.UTC(), Told: c.Told,
@@ -50,6 +53,7 @@ func (s *State) adopt(f Adopted) {
 	s.Status, s.Spec, s.Frozen, s.Settings = StatusRegistered, f.Spec, f.Frozen, f.Settings
 	s.Seats, s.Mint, s.Generation, s.Due = []Seat{f.Seat}, f.Seat.Mint, 1, f.Due
 	s.Vault = Vault{Version: f.Version}
+	s.keep(f.Seat.Item)
 	s.Edit = &PendingEdit{} // its marker is put on the item
 	s.keep(f.Seat.Item)
 	s.Kept = slices.DeleteFunc(s.Kept, func(item string) bool { return item == f.Seat.Item })

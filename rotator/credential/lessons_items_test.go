@@ -115,3 +115,35 @@ func TestTheStrangersOfARotationAreCounted(t *testing.T) {
 		t.Errorf("%d strangers after one is gone, want 1", n)
 	}
 }
+
+// A freeze that came just before the record was closed is not lifted by a thaw, which
+// is about what is managed: it must not stand for ever over what a sweep finds later.
+func TestAFreezeEndsWithTheRecord(t *testing.T) {
+	l := withFirstKey().must(credential.Remove{Actor: "ann"})
+	for l.next().Kind != credential.StepRemove {
+		l.must(success(l, l.next()))
+	}
+	l.must(credential.PutHold{Actor: "ann", Reason: "incident", Freeze: true}, credential.KeysGone{})
+	l.must(credential.FoundStray{MarkedItem: credential.MarkedItem{Item: "x", Rotation: "r", Created: start.Add(-day)}})
+	if l.settle(t); len(l.state.Old) != 0 {
+		t.Errorf("it is never deleted: %s", l.next().Why)
+	}
+}
+
+// An item of the life before that is to be deleted is adopted and no longer deleted, or
+// refused while somebody may be deleting it.
+func TestAnItemThatIsToBeDeletedAndIsAdopted(t *testing.T) {
+	adopt := credential.Adopt{
+		Spec: spec(), Actor: "ann", Seat: credential.SeatID{Item: "x", Slot: 1}, Fingerprint: "fp", Expires: start.Add(60 * day),
+		Version: 3, Settings: spec().Item.SettingsHash(),
+	}
+	l := withFirstKey().must(credential.Remove{Actor: "ann"}).settle(t)
+	l.must(credential.FoundStray{MarkedItem: credential.MarkedItem{Item: "x", Rotation: "r", Created: start.Add(-day)}})
+	l.must(credential.ClaimItem{Op: credential.OpDeleteItem, Item: "x"})
+	l.refuses(t, adopt, credential.ErrClaimed)
+	l.work, l.now = credential.Work{}, l.now.Add(time.Hour) // it was never deleted
+	l.must(adopt)
+	if len(l.state.Old) != 0 {
+		t.Errorf("old items %+v", l.state.Old)
+	}
+}

@@ -161,6 +161,6 @@ func (s *State) remove(f Removing) {
 func (s *State) removed() {
 	*s = State{
 		Schema: s.Schema, Name: s.Name, Status: StatusRemoved, Revision: s.Revision, Spec: s.Spec, Mint: s.Mint,
-		Answered: s.Answered, Frozen: s.Frozen, Old: s.Old, Kept: s.Kept,
+		Answered: s.Answered, Old: s.Old, Kept: s.Kept,
 	}
 }

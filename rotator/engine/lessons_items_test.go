@@ -205,3 +205,19 @@ func TestADateThatCannotBeTrueIsNotAFailure(t *testing.T) {
 		t.Errorf("%d events, the last is %s", len(events)-before, events[len(events)-1].Event.Fact.Type())
 	}
 }
+
+// TestTheKeyOfAnItemThatSomebodyDeletedIsDead, and the rotation that replaced it ends.
+func TestTheKeyOfAnItemThatSomebodyDeletedIsDead(t *testing.T) {
+	w := newWorld(t)
+	s := w.standing(t, "drift/deleted", drain)
+	s.app.stop()
+	must(t, w.portal.DeleteByHand(s.primary(t).Item))
+	inspect(s.ctx, t, s.engine, s.name)
+	s.until(t, ended(2))
+	for _, entry := range w.history(t, s.name) {
+		if f, ok := entry.Event.Fact.(credential.Failed); ok {
+			t.Errorf("failed: %s", f.Failure.Message)
+		}
+	}
+	w.checkEnd(t, s.name, 2)
+}

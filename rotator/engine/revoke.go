@@ -14,12 +14,17 @@ import (
 // A key that an operator had die immediately needs no Vault: it may be down, too.
 func revoke(ctx context.Context, w *work, step credential.Step) (credential.Command, error) {
 	kill := func() error {
-		return w.call(ctx, "revoke the key", func(ctx context.Context) error {
+		err := w.call(ctx, "revoke the key", func(ctx context.Context) error {
 			return w.issuer.Revoke(ctx, step.Seat)
 		})
+		seat, _ := w.state.Seat(step.Seat)
+		if credential.IsClass(err, credential.ClassNotFound) && (seat.Leak == nil || w.state.Removing != nil) {
+			return nil // with its item it is gone, too, and the item is deleted from the recycle bin next; of a leaked key that is not enough
+		}
+		return err
 	}
 	if w.state.Removing != nil {
-		if err := kill(); err != nil && !credential.IsClass(err, credential.ClassNotFound) { // with its item it is gone, too
+		if err := kill(); err != nil {
 			return nil, err
 		}
 		return w.buried(step.Seat, credential.HowRevoked), nil
