@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -19,24 +20,33 @@ func inUse(r engine.Result) bool {
 	return slices.ContainsFunc(r.State.Drift, func(d credential.Finding) bool { return d.Kind == credential.FindingItemInUse })
 }
 
-// TestARemovalGoesOnWhenAStrangerStops, without a word of an operator.
+// TestARemovalGoesOnWhenAStrangerStops, in whichever way, without a word of an operator.
 func TestARemovalGoesOnWhenAStrangerStops(t *testing.T) {
 	w := newWorld(t)
-	s := w.standing(t, "removal/goes-on", drain)
-	s.app.stop()
-	seat := s.primary(t)
-	_, err := w.issuer(t).Issue(s.ctx, seat.Sibling(), time.Now().Add(time.Hour))
-	must(t, err)
-	w.command(t, s.name, credential.Remove{Actor: "test", Reason: "a test"})
-	s.until(t, inUse)
-	inspect(s.ctx, t, s.engine, s.name)
-	if r, err := s.engine.Pass(s.ctx, s.name); err != nil || !inUse(r) {
-		t.Fatalf("while the stranger's key is alive: %s, %v", r.Next.Why, err)
+	for name, stop := range map[credential.Name]func(credential.SeatID){
+		"removal/invalidated": func(id credential.SeatID) { must(t, w.portal.InvalidateByHand(id.Item, id.Slot)) },
+		"removal/unregistered": func(id credential.SeatID) {
+			token := w.token(t)
+			client := w.post(t, "/content/users/"+user+"/items/"+id.Item+"/registeredAppInfo", url.Values{"token": {token}}, "client_id")
+			w.post(t, "/oauth2/apps/"+client+"/unregister", url.Values{"token": {token}}, "itemId")
+		},
+	} {
+		s := w.standing(t, name, drain)
+		s.app.stop()
+		seat := s.primary(t)
+		_, err := w.issuer(t).Issue(s.ctx, seat.Sibling(), time.Now().Add(time.Hour))
+		must(t, err)
+		w.command(t, s.name, credential.Remove{Actor: "test", Reason: "a test"})
+		s.until(t, inUse)
+		inspect(s.ctx, t, s.engine, s.name)
+		if r, err := s.engine.Pass(s.ctx, s.name); err != nil || !inUse(r) {
+			t.Fatalf("%s: while the stranger's key is alive: %s, %v", name, r.Next.Why, err)
+		}
+		stop(seat.Sibling())
+		inspect(s.ctx, t, s.engine, s.name)
+		s.until(t, s.removed)
+		w.checkGone(t, s.name)
 	}
-	must(t, w.portal.InvalidateByHand(seat.Item, seat.Sibling().Slot))
-	inspect(s.ctx, t, s.engine, s.name)
-	s.until(t, s.removed)
-	w.checkGone(t, s.name)
 }
 
 // noVault is a store that cannot be reached.
