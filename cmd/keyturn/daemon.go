@@ -47,7 +47,8 @@ func (d *daemon) probe(ctx context.Context, name credential.Name) (schedule.Wake
 // probeEvery is how often a primary is probed: more often where the lead time
 // before its expiry is short.
 func (d *daemon) probeEvery(s credential.State) time.Duration {
-	if _, ok := s.Primary(); !ok || s.Status != credential.StatusRegistered || s.Removing != nil {
+	_, ok := s.Primary() // a removal may wait for what somebody does to an item
+	if s.Status != credential.StatusRegistered || (!ok && s.Removing == nil) {
 		return 0
 	}
 	return min(d.settings.Load().Daemon.ProbeInterval.Value, s.Spec.Policy.RotateBefore.Std()/8)

@@ -32,10 +32,9 @@ after this command has ended; keyturn list --emergency shows it until it is done
 Instead of NAME, the flags --issuer, --namespace, --label, --expiring-within and --from
 select several; --dry-run lists them.
 
-Run again before it is done, it goes on where it stopped. Once it is done, the same
-command with NAME is about the key that is there now. With several, the same --reason
-within a day is the same emergency, and the successor of a key that died in it is not
-hit: for another leak give another --reason, or the fingerprints with --from.
+Run again, it goes on where it stopped. The same --reason within a day is the same
+emergency, and the successor of a key that died in it is not hit, but what came after
+that is: for another leak give another --reason, or the fingerprint.
 
 With NATS or the daemons down: --break-glass kills the key at the issuer from here, and
 writes a signed file that keyturn import brings into the record afterwards.
@@ -183,9 +182,8 @@ func (r *invalidating) single(ctx context.Context, name credential.Name) error {
 	if err := record.History(ctx, name, before.note); err != nil {
 		return err
 	}
-	if r.repeats(before.found[name], state) {
-		r.before = before.found
-	}
+	r.before = before.found
+	r.forgetLater(name, state)
 	if r.bares(t) {
 		_, _ = fmt.Fprintf(r.warn, "keyturn: WARNING: applications have no working key of %s until its replacement is promoted\n", name)
 	}
@@ -364,16 +362,12 @@ func (r *invalidating) bares(t target) bool {
 	return ok && r.immediately && means(primary, key) && len(r.asks(t)) > 0
 }
 
-// repeats reports whether the command would hit what it hit before, and no other
-// key: one of those lives, or has no successor yet, or none else is meant.
-func (r *invalidating) repeats(before emergency, s credential.State) bool {
-	keys := before.keysFor(r.key, "")
-	if unfinished(s, keys) {
-		return true
+// forgetLater forgets an emergency when the primary is not even the successor of what
+// died then: the command is about another key.
+func (r *invalidating) forgetLater(name credential.Name, s credential.State) {
+	if before, ok := r.before[name]; ok && s.Generation > before.generation+1 {
+		delete(r.before, name)
 	}
-	return !slices.ContainsFunc(s.Seats, func(seat credential.Seat) bool {
-		return means(seat, r.key) && !slices.ContainsFunc(keys, func(k credential.LeakedKey) bool { return k.Fingerprint == seat.Fingerprint })
-	})
 }
 
 // asks are the keys to ask for: what the command says, or where that was asked for

@@ -48,10 +48,8 @@ func (r *invalidating) bulk(ctx context.Context, list []item) error {
 	if r.before, err = r.reader.emergencies(ctx, record, entries, r.reason); err != nil {
 		return err
 	}
-	for _, t := range chosen.targets { // the primary is not even the successor of what died then
-		if before, ok := r.before[t.name]; ok && t.state.Generation > before.generation+1 {
-			delete(r.before, t.name)
-		}
+	for _, t := range chosen.targets {
+		r.forgetLater(t.name, t.state)
 	}
 	states, bare := make([]credential.State, 0, len(chosen.targets)), 0
 	for _, t := range chosen.targets {

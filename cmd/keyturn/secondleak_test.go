@@ -6,8 +6,9 @@ import (
 	"github.com/keyturn/keyturn/rotator/credential"
 )
 
-// TestASecondLeakIsActedOn though it has the reason of the first: the key that is
-// there now was not meant then. While the first is not done, the same command goes on with it.
+// TestASecondLeakIsActedOn though it has the reason of the first, once the successor
+// of what died then is gone, too: that one was never meant. Until then the same command
+// goes on with the first leak, and says how to mean another key.
 func TestASecondLeakIsActedOn(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, "", "")
@@ -25,6 +26,13 @@ func TestASecondLeakIsActedOn(t *testing.T) {
 	if w.works(first) || !w.works(second) {
 		t.Fatalf("the first key works: %v, the second: %v", w.works(first), w.works(second))
 	}
+	w.keyturn(t, "", leak...).has(t, 3, "another --reason")
+	if !w.works(second) {
+		t.Fatal("the successor was hit")
+	}
+	w.keyturn(t, "", "rotate", string(name), "--now", "--reason", "test").has(t, 0)
+	eventually(t, "a later key is there", func() bool { return w.states(t, d.record)[name].Generation == 3 })
+	second = w.keys(t, name).Primary
 	w.keyturn(t, "", leak...).has(t, 0, string(second.Fingerprint)+" (primary) is dead")
 	third := w.keys(t, name).Primary
 	if w.works(second) || !w.works(third) {
@@ -38,7 +46,7 @@ func TestASecondLeakIsActedOn(t *testing.T) {
 		t.Error("the successor was hit")
 	}
 	w.keyturn(t, "", "rotate", string(name), "--now", "--reason", "test").has(t, 0)
-	eventually(t, "a later key is there", func() bool { return w.states(t, d.record)[name].Generation == 4 })
+	eventually(t, "a later key is there", func() bool { return w.states(t, d.record)[name].Generation == 5 })
 	fourth := w.keys(t, name).Primary
 	w.keyturn(t, "", several...).has(t, 0, "1 done, 1 already")
 	if w.works(fourth) {

@@ -38,7 +38,7 @@ func (Removed) fact() {}
 
 func remove(s State, c Remove, v View) (Fact, error) {
 	switch {
-	case s.Removing != nil && c.KeepItem && !s.Removing.KeepItem: // it cannot be deleted, and an operator knows
+	case s.Removing != nil && c.KeepItem && (!s.Removing.KeepItem || len(s.Old) > 0): // it cannot be deleted, and an operator knows
 		removal := *s.Removing
 		removal.KeepItem = true
 		return Removing{Removal: removal}, nil

@@ -25,6 +25,7 @@ func (e *Engine) Strays(ctx context.Context, issuer string, credentials []creden
 		return nil, nil, err
 	}
 	var used map[string]bool
+	var failed error
 	for _, item := range items {
 		if named[item.Item] {
 			continue
@@ -34,8 +35,9 @@ func (e *Engine) Strays(ctx context.Context, issuer string, credentials []creden
 			continue
 		}
 		state, err := e.Look(ctx, item.Name)
-		if err != nil {
-			return of, unknown, err
+		if err != nil { // that of one credential keeps no other's items
+			failed = errors.Join(failed, err)
+			continue
 		}
 		if state.Status == credential.StatusUnknown {
 			unknown = append(unknown, item)
@@ -56,10 +58,10 @@ func (e *Engine) Strays(ctx context.Context, issuer string, credentials []creden
 			of = append(of, item.Name)
 		case errors.Is(err, credential.ErrNothing), errors.Is(err, credential.ErrClaimed), errors.Is(err, credential.ErrUnknown):
 		default:
-			return of, unknown, err
+			failed = errors.Join(failed, err)
 		}
 	}
-	return of, unknown, nil
+	return of, unknown, failed
 }
 
 // names reports whether a record says what becomes of an item.
