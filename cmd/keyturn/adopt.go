@@ -268,11 +268,8 @@ func (a *adopting) look(ctx context.Context) (expires time.Time, err error) {
 	if a.found, err = portal.Look(ctx, a.item); err != nil {
 		return expires, err
 	}
-	switch other := a.found.Installation; {
-	case other != "" && other != a.reader.config.Installation:
+	if other := a.found.Installation; other != "" && other != a.reader.config.Installation {
 		return expires, fmt.Errorf("item %s: the installation %q manages it, by its type keywords (try: keyturn remove … --keep-item there; if that installation is gone, delete the keywords that begin with keyturn- in the portal)", a.item, other)
-	case other != "" && a.found.Marked != string(a.name): // the daemons would not write their mark over that one
-		return expires, fmt.Errorf("item %s: it carries the mark of %s, which has let it go (try: adopt it under that name, or delete the keywords that begin with keyturn- in the portal)", a.item, a.found.Marked)
 	}
 	slot := a.found.Slots[a.seat.Slot-1]
 	if !slot.Active {

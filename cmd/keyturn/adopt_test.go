@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -112,9 +113,6 @@ func TestAdoptRefuses(t *testing.T) {
 	marked := w.handmade(t, "Theirs")
 	theirs := marked.key(t, 1, 9*time.Hour)
 	w.form(t, "/content/users/keyturn/items/"+marked.item+"/update", map[string][]string{"typeKeywords": {"Application,keyturn-installation:elsewhere,keyturn-credential:shop/map"}})
-	letGo := w.handmade(t, "Let go")
-	kept := letGo.key(t, 1, 9*time.Hour)
-	w.form(t, "/content/users/keyturn/items/"+letGo.item+"/update", map[string][]string{"typeKeywords": {"Application,keyturn-installation:test,keyturn-credential:shop/old"}})
 	beside := w.handmade(t, "Map with more beside its key")
 	long := beside.key(t, 1, 9*time.Hour)
 	w.put(t, w.secretAt(t, "shop/taken"), 0, map[string]any{"api_key": "something else"})
@@ -136,7 +134,6 @@ func TestAdoptRefuses(t *testing.T) {
 		"an item of ours":        {"shop/map", primary.Item, managed, "it belongs to shop/managed", 1},
 		"a name of ours":         {"shop/managed", made.item, key, "managed already, with another key", 1},
 		"another installation's": {"shop/map", marked.item, theirs, `the installation "elsewhere" manages it`, 1},
-		"another's that let go":  {"shop/map", letGo.item, kept, "it carries the mark of shop/old, which has let it go", 1},
 		"a path that is taken":   {"shop/taken", made.item, key, "holds something else than this key (version 1)", 1},
 		"other fields":           {"shop/more", beside.item, long, "has fields beside the key that keyturn does not keep: url", 1},
 		"a key as an argument":   {"shop/map", key.Reveal(), key, "stands in the shell's history", 2},
@@ -240,6 +237,30 @@ func TestAdoptGoesOn(t *testing.T) {
 	if now := w.keys(t, "shop/map"); now.Version != 1 || s.Vault.Version != 1 || now.Primary.Secret != key {
 		t.Errorf("version %d is in Vault and %d on record", now.Version, s.Vault.Version)
 	}
+}
+
+// TestAdoptWhatAnotherLetGo: the item that one name kept goes on under another, and is
+// marked for that one.
+func TestAdoptWhatAnotherLetGo(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	d := w.daemon(t)
+	w.settled(t, d.record, "shop/old")
+	item := w.keys(t, "shop/old").Primary.Seat.Item
+	key := credential.Secret{}
+	adopt := func() said {
+		return w.keyturn(t, key.Reveal(), "adopt", "shop/new", "--issuer", "portal", "--item", item, "--key-stdin", "-f", w.declare(t, "shop/new", "privileges: [premium:user:basemaps]", brisk))
+	}
+	key = w.keys(t, "shop/old").Primary.Secret
+	adopt().has(t, 1, "it belongs to shop/old", "keyturn remove shop/old --keep-item")
+	w.keyturn(t, "", "remove", "shop/old", "--reason", "renamed", "--yes", "--keep-item").has(t, 0, "shop/old: removed")
+	key = handmade{w, item}.key(t, 1, 9*time.Hour)
+	adopt().has(t, 0, "shop/new adopted")
+	w.alone(t, d, "shop/new", 1) // marked, too
+	if words := fmt.Sprint(w.form(t, "/content/items/"+item, url.Values{})["typeKeywords"]); !strings.Contains(words, "keyturn-credential:shop/new") || strings.Contains(words, "shop/old") {
+		t.Errorf("the item has the keywords %s", words)
+	}
+	w.keyturn(t, "", "doctor", "shop/new").has(t, 0, "ok   next")
 }
 
 // TestADaemonAdoptsNoItemOfARecord, whatever is marked on it, and whoever asks.

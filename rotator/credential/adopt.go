@@ -53,7 +53,6 @@ func (s *State) adopt(f Adopted) {
 	s.Status, s.Spec, s.Frozen, s.Settings = StatusRegistered, f.Spec, f.Frozen, f.Settings
 	s.Seats, s.Mint, s.Generation, s.Due = []Seat{f.Seat}, f.Seat.Mint, 1, f.Due
 	s.Vault = Vault{Version: f.Version}
-	s.keep(f.Seat.Item)
 	s.Edit = &PendingEdit{} // its marker is put on the item
 	s.keep(f.Seat.Item)
 	s.Kept = slices.DeleteFunc(s.Kept, func(item string) bool { return item == f.Seat.Item })
