@@ -1,6 +1,11 @@
 package credential
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+)
 
 // The values that cross the ports of the engine. They stand here so that an
 // adapter needs to know the core only.
@@ -95,6 +100,19 @@ type FoundItem struct {
 	// words of its marker, shortened where the issuer would cut them; empty = none.
 	Installation, Marked string
 }
+
+// MarkedFor reports whether the item carries the marker of a credential, whose name
+// may stand there shortened.
+func (f FoundItem) MarkedFor(name Name) bool {
+	sum := sha256.Sum256([]byte(name))
+	return f.Marked == string(name) || f.Marked == shortened+hex.EncodeToString(sum[:16])
+}
+
+// Shortened reports whether the marker does not tell the name itself.
+func (f FoundItem) Shortened() bool { return strings.HasPrefix(f.Marked, shortened) }
+
+// shortened begins what stands on an item instead of a long name.
+const shortened = "sha256-"
 
 // Usage is what one service counted for a credential in one day.
 type Usage struct {

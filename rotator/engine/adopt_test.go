@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,6 +57,9 @@ func TestAKeyThatSomebodyMadeIsManaged(t *testing.T) {
 	w := newWorld(t)
 	for n := range 10 {
 		slot, name := 1+n%2, credential.Name(fmt.Sprintf("adopt/key%d", n))
+		if n == 9 { // so long that its marker is shortened
+			name = credential.Name(strings.Repeat("a", 63) + "/" + strings.Repeat("b", 63))
+		}
 		s := &standing{world: w, name: name, engine: w.engine(t, w.ports(t), engine.Hooks{}), ctx: t.Context()}
 		seat, key := w.byHand(t, name, slot)
 		s.app = w.watch(t, name, drain, 3*time.Millisecond)
@@ -70,7 +74,7 @@ func TestAKeyThatSomebodyMadeIsManaged(t *testing.T) {
 		}
 		found, err := w.issuer(t).Look(t.Context(), seat.Item)
 		must(t, err)
-		if found.Marked != string(name) || found.Installation != "test" {
+		if !found.MarkedFor(name) || found.MarkedFor("adopt/other") || found.Installation != "test" {
 			t.Errorf("marked for %q by %q", found.Marked, found.Installation)
 		}
 		inspect(t.Context(), t, s.engine, name)

@@ -57,10 +57,12 @@ func (e *Engine) ours(ctx context.Context, name credential.Name, seen credential
 		}
 	}
 	switch other := credential.Name(seen.Marked); {
-	case seen.Installation == "" || (seen.Installation == e.config.Installation && other == name):
+	case seen.Installation == "" || (seen.Installation == e.config.Installation && seen.MarkedFor(name)):
 		return nil
 	case seen.Installation != e.config.Installation:
 		return fault(fmt.Errorf("the installation %q manages it", seen.Installation))
+	case seen.Shortened():
+		return fault(errors.New("another credential manages it, whose name is too long to stand there"))
 	default:
 		state, _, err := e.config.Record.Load(ctx, other)
 		if err != nil {
