@@ -233,7 +233,9 @@ func TestSettingsChangeBesideAPromotion(t *testing.T) {
 	if !w.portal.KeyWorks(shown.Primary.Secret.Reveal(), "") {
 		t.Error("a key that Vault showed as the primary died without a drain")
 	}
-	s.until(t, func(r engine.Result) bool { return r.State.Rotation == nil && len(r.State.Seats) == 1 && len(r.State.Old) == 0 })
+	s.until(t, func(r engine.Result) bool {
+		return r.State.Rotation == nil && len(r.State.Seats) == 1 && len(r.State.Old) == 0
+	})
 	s.app.check(t)
 	w.checkHistory(t, s.name)
 	w.checkVersions(t, s.name)
