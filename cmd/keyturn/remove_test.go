@@ -167,5 +167,5 @@ func TestRemoveSaysWhyItStandsStill(t *testing.T) {
 		return strings.Contains(w.keyturn(t, "", "show", "shop/a").out, "not proven yet")
 	})
 	w.keyturn(t, "", "remove", "shop/a", "--reason", "closed", "--yes", "--timeout", "6s").has(t, 1,
-		"waits: another call at the issuer may still be under way", "not removed yet")
+		"\nwaits: another call at the issuer may still be under way", "not removed yet")
 }
