@@ -149,7 +149,7 @@ func TestDiscoverSaysWhatIsWrong(t *testing.T) {
 	w.keyturn(t, "", "discover", "--issuer", "protal").has(t, 2, `no issuer "protal" is configured (there are: portal)`)
 	w.keyturn(t, "", "discover", "--issuer", "portal", "-o", "xml").has(t, 2, "want table, json or yaml")
 	w.keyturn(t, "", "discover", "--issuer", "portal", "-o", "json").has(t, 0, "[]")
-	w.keyturn(t, "", "discover", "--issuer", "portal", "-o", "yaml").has(t, 0, "# API key credentials of issuer portal")
+	w.keyturn(t, "", "discover", "--issuer", "portal", "-o", "yaml").has(t, 0, "# API key credentials of issuer portal", "# There is none to declare.")
 	if err := w.portal.SetFaults(emulator.Faults{Rules: []emulator.Rule{{Kind: emulator.FaultThrottle, Path: "/search"}}}); err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,9 @@ func (d declaring) print(out io.Writer, list []discovered) error {
 		_, _ = fmt.Fprintf(&text, "\n# item %s of %s; slot 1 %s, slot 2 %s\n# keyturn adopt %s --issuer %s --item %s --key-stdin -f FILE\n%s",
 			oneLine(found.Item), oneLine(found.Owner), found.Slots[0].word(d.now), found.Slots[1].word(d.now), name, d.issuer, oneLine(found.Item), entry)
 	}
+	if first {
+		text.WriteString("# There is none to declare.\n")
+	}
 	_, err := io.WriteString(out, text.String())
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,9 @@ Exit code 3: none has WORD.`,
 				if len(args) > 0 && !strings.Contains(strings.ToLower(strings.Join(row, "\n")), strings.ToLower(args[0])) {
 					continue
 				}
+				if !p.Beta {
+					row[3] = "-"
+				}
 				list, rows = append(list, p), append(rows, row)
 			}
 			var err error
@@ -41,7 +45,7 @@ Exit code 3: none has WORD.`,
 				err = printTable(cmd.OutOrStdout(), []string{"CATEGORY", "LABEL", "PRIVILEGE", "STATUS"}, rows)
 			}
 			if err == nil && len(list) == 0 {
-				return nothing()
+				return &exitError{exitNothing, fmt.Errorf("no privilege of the list has %q (try: keyturn privileges)", args[0])}
 			}
 			return err
 		},

@@ -238,6 +238,9 @@ func confirm(in io.Reader, out io.Writer, terminal bool, name credential.Name) e
 	return nil
 }
 
+// quiet is how long a removal may stand still before it says why.
+const quiet = 2 * time.Second
+
 // follow tells each event, and what is waited for, until the credential is removed
 // or ctx ends.
 func (r *removal) follow(ctx context.Context, record *publisher.Record, state credential.State, after uint64) (credential.State, error) {
@@ -255,21 +258,25 @@ func (r *removal) follow(ctx context.Context, record *publisher.Record, state cr
 		})
 	}()
 	defer func() { stop(); <-over }()
-	teller, told := report.NewTeller(), ""
+	teller, told, last := report.NewTeller(), "", wallClock()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for state.Status != credential.StatusRemoved {
 		select {
 		case e := <-seen:
 			state = e.State
-			state.Name = r.name
+			state.Name, last = r.name, wallClock()
 			if r.output != "json" {
 				if err := printTold(r.out, tell(teller, e), false); err != nil {
 					return state, err
 				}
 			}
 		case <-tick.C:
-			if text := r.reader.waitsFor(state); text != told {
+			text := r.reader.waitsFor(state)
+			if next := r.reader.next(state); text == "" && next.Kind == credential.StepWait && wallClock().Sub(last) > quiet {
+				text = next.Why
+			}
+			if text != told {
 				if told = text; text != "" {
 					r.say("waits: %s", text)
 				}

@@ -154,3 +154,18 @@ func TestConfirm(t *testing.T) {
 		t.Error("nobody confirms it")
 	}
 }
+
+// TestRemoveSaysWhyItStandsStill: a key that is being made is waited for, which may
+// take a minute.
+func TestRemoveSaysWhyItStandsStill(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, "", "")
+	w.daemon(t)
+	file := w.declare(t, "shop/a", "privileges: [premium:user:basemaps]", "policy: {lifetime: 90d, settle: 30s}")
+	w.keyturn(t, "", "apply", "-f", file).has(t, 0, "registered")
+	eventually(t, "its first key is being proven", func() bool {
+		return strings.Contains(w.keyturn(t, "", "show", "shop/a").out, "not proven yet")
+	})
+	w.keyturn(t, "", "remove", "shop/a", "--reason", "closed", "--yes", "--timeout", "6s").has(t, 1,
+		"\nwaits: another call at the issuer may still be under way", "not removed yet")
+}

@@ -203,6 +203,7 @@ func TestRowPrivileges(t *testing.T) {
 	if lines := strings.Count(listing.out, "\n"); lines != 16 || strings.Count(listing.out, "  beta\n") != 2 {
 		t.Errorf("%d lines:\n%s", lines, listing.out)
 	}
+	w.keyturn(t, "", "privileges", "demographics").has(t, 3, `no privilege of the list has "demographics"`, "try: keyturn privileges")
 	declares := func(fields string) said { return w.declares(t, "rows/privileges", fields+"\n"+steadyPolicy) }
 	declares("privileges: [premium:user:geocode:store]").has(t, 2, `-:3:14: privileges[0]: "premium:user:geocode:store" is not in the catalogue; did you mean premium:user:geocode:stored?`)
 	declares("privileges: [Service area]").has(t, 2, `-:3:14: privileges[0]: "Service area" is not a privilege`, "did you mean premium:user:networkanalysis:servicearea?")
