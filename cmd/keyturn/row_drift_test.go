@@ -297,7 +297,7 @@ func (m *meddled) check(t *testing.T, finds []credential.FindingKind, kills bool
 	}
 	eventually(t, fmt.Sprintf("%v are found", finds), func() bool { return len(m.found(t)) >= len(finds) })
 	first := m.history(t)[0].Event
-	if late := first.At.Sub(m.deed); late > probed+1500*time.Millisecond {
+	if late := first.At.Sub(m.deed); late > probed+5*time.Second { // a busy machine is slow to look four times
 		t.Errorf("the first was found %v after the deed, want within %v and the time of a probe", late, probed)
 	}
 	until := time.Now().Add(4 * probed)

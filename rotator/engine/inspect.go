@@ -155,7 +155,7 @@ func (i *inspection) vault(ctx context.Context) ([]credential.Found, error) {
 	}
 	if there.Version < i.state.Vault.Version { // an answer may be older than what was written
 		settle := max(i.state.Spec.Policy.Settle.Std(), leastOutage)
-		if seen, _ := i.engine.suspect(i.name, inVault, there.Version, settle); seen < settle {
+		if seen, _ := i.engine.suspect(i.name, inVault, there.Version, i.apart()); seen < settle {
 			i.again = settle - seen
 			return nil, nil
 		}
@@ -224,7 +224,7 @@ func (i *inspection) key(ctx context.Context) ([]credential.Found, error) {
 		return nil, nil
 	}
 	settle := i.state.Spec.Policy.Settle.Std()
-	if refused, times := i.engine.suspect(i.name, atIssuer, primary.Mint, settle); refused < settle || times < refusals {
+	if refused, times := i.engine.suspect(i.name, atIssuer, primary.Mint, i.apart()); refused < settle || times < refusals {
 		i.again = max(settle/refusals, 50*time.Millisecond)
 		return nil, nil
 	}
@@ -255,15 +255,22 @@ func (i *inspection) left(ctx context.Context) (found []credential.Found, err er
 	return found, nil
 }
 
+// apart is how far two looks at a suspicion may be from one another: an issuer that is
+// slow, or a machine that is busy, must not end it.
+func (i *inspection) apart() time.Duration {
+	p := i.state.Spec.Policy
+	return 2 * (p.Settle.Std() + p.ProbeInterval())
+}
+
 // suspect tells how long something has been so, and how often it was seen. Two sights with much time between
 // them are two suspicions: who knows how it was in between.
-func (e *Engine) suspect(name credential.Name, what string, of uint64, settle time.Duration) (so time.Duration, times int) {
+func (e *Engine) suspect(name credential.Name, what string, of uint64, apart time.Duration) (so time.Duration, times int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.config.Now()
 	key := about{name, what}
 	s, ok := e.suspects[key]
-	if !ok || s.of != of || now.Sub(s.last) > 2*settle+time.Second || now.Before(s.last) {
+	if !ok || s.of != of || now.Sub(s.last) > apart || now.Before(s.last) {
 		s = suspicion{of: of, since: now}
 	}
 	s.last = now
